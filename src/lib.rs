@@ -1,0 +1,16 @@
+//! Feast's online path on Redis.
+//!
+//! The modules, in the order in which the data of a read meets them:
+//!
+//! 1. [`plan`]: what a list of features means, compiled once: join keys, hash fields, columns.
+//! 2. [`entity_key`]: rows of join-key values become Feast's key bytes.
+//! 3. [`redis`]: commands out, replies scanned where they lie into a grid of cells.
+//! 4. [`features`]: the answer, which owns the reply's bytes and decodes what is asked for.
+//! 5. [`value`]: Feast's `Value` messages, from wire bytes to Arrow columns and back.
+//!
+//! A write goes the other way, through [`write`]. Only `python` knows Python; the rest is built
+//! and tested without it (`cargo test --no-default-features`).
+
+pub mod error;
+pub mod redis;
+pub mod value;

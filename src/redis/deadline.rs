@@ -1,0 +1,59 @@
+//! The moment by which a whole call must have answered.
+
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The end of a call's time, or none.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    end: Option<Instant>,
+    limit: Duration,
+}
+
+impl Deadline {
+    /// A call without a limit.
+    pub const NEVER: Self = Self {
+        end: None,
+        limit: Duration::ZERO,
+    };
+
+    /// A call that has `limit` from now; `None` is no limit.
+    #[must_use]
+    pub fn after(limit: Option<Duration>) -> Self {
+        Self {
+            end: limit.and_then(|limit| Instant::now().checked_add(limit)),
+            limit: limit.unwrap_or_default(),
+        }
+    }
+
+    /// The instant at which time is up, if there is one.
+    #[must_use]
+    pub fn instant(&self) -> Option<Instant> {
+        self.end
+    }
+
+    /// What is left: `None` without a limit, an error once it has passed.
+    pub fn remaining(&self) -> Result<Option<Duration>> {
+        let Some(end) = self.end else {
+            return Ok(None);
+        };
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(self.exceeded());
+        }
+        Ok(Some(left))
+    }
+
+    /// The error of a call that ran out of time.
+    #[must_use]
+    pub fn exceeded(&self) -> Error {
+        Error::new(
+            ErrorKind::Timeout,
+            format!(
+                "the request did not finish within request_timeout_ms = {}",
+                self.limit.as_millis()
+            ),
+        )
+    }
+}

@@ -1,0 +1,12 @@
+//! Redis: who to talk to, what to say, what came back.
+//!
+//! - [`config`]: addresses, credentials, TLS and limits, from every form in which they are written.
+//! - [`command`]: commands into one buffer, in segments that bound what is in flight.
+//! - [`reply`]: replies taken in as they arrive, without I/O of their own.
+//! - [`connection`] and [`pool`]: sockets, blocking and async, under a [`Deadline`].
+
+pub mod command;
+pub mod deadline;
+pub mod reply;
+
+pub use deadline::Deadline;
