@@ -11,6 +11,7 @@
 //! A write goes the other way, through [`write`]. Only `python` knows Python; the rest is built
 //! and tested without it (`cargo test --no-default-features`).
 
+pub mod entity_key;
 pub mod error;
 pub mod redis;
 pub mod value;
