@@ -1,7 +1,17 @@
 //! Feast's `Value` messages: the cells of a Redis hash.
+//!
+//! A cell is one serialized `feast.types.Value`; an empty cell, and a hash field that is absent,
+//! is null.
 
-/// The messages of `proto/feast/types.proto`: the oracle in tests, and the slow path for maps and
-/// nested values.
+mod check;
+pub mod cursor;
+pub mod field;
+pub mod wire;
+
+#[cfg(test)]
+mod wire_tests;
+
+/// The messages of `proto/feast/types.proto`: the oracle in tests.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
 pub mod message {
     include!(concat!(env!("OUT_DIR"), "/feast.types.rs"));
