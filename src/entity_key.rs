@@ -99,6 +99,39 @@ impl EntityKeyWriter {
         &self.prefix
     }
 
+    /// Whether `key` is a key of these join keys with exactly this suffix. A pattern cannot tell:
+    /// `prefix*project` also matches the keys of `my_project`.
+    #[must_use]
+    pub fn owns(&self, key: &[u8]) -> bool {
+        let Some(mut rest) = key.strip_prefix(self.prefix.as_slice()) else {
+            return false;
+        };
+        for _ in &self.order {
+            let Some((head, tail)) = rest.split_at_checked(8) else {
+                return false;
+            };
+            let length = head[4..]
+                .iter()
+                .rev()
+                .fold(0, |n, &b| n << 8 | usize::from(b));
+            let Some((_, after)) = tail.split_at_checked(length) else {
+                return false;
+            };
+            rest = after;
+        }
+        rest == self.suffix
+    }
+
+    /// The glob pattern for SCAN that matches every such key, and at times others' as well.
+    #[must_use]
+    pub fn pattern(&self) -> Vec<u8> {
+        let mut pattern = Vec::new();
+        escape_glob(&self.prefix, &mut pattern);
+        pattern.push(b'*');
+        escape_glob(&self.suffix, &mut pattern);
+        pattern
+    }
+
     /// Appends the key of `row` to `out`. `columns` are in the order given to [`new`](Self::new).
     pub fn write(&self, columns: &[&KeyColumn], row: usize, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.prefix);
@@ -119,6 +152,15 @@ impl EntityKeyWriter {
             ends.push(bytes.len());
         }
         (bytes, ends)
+    }
+}
+
+fn escape_glob(text: &[u8], pattern: &mut Vec<u8>) {
+    for &byte in text {
+        if b"*?[]\\^-".contains(&byte) {
+            pattern.push(b'\\');
+        }
+        pattern.push(byte);
     }
 }
 
@@ -151,6 +193,26 @@ mod tests {
         let writer = EntityKeyWriter::new(&["id"], KeyVersion::V2, b"").unwrap();
         let (bytes, _) = writer.write_all(&[&KeyColumn::Int32(vec![7])]);
         assert_eq!(bytes, b"\x02\0\0\0id\x03\0\0\0\x04\0\0\0\x07\0\0\0");
+    }
+
+    #[test]
+    fn a_writer_knows_its_own_keys() {
+        let writer = EntityKeyWriter::new(&["id"], KeyVersion::V3, b"project").unwrap();
+        let other = EntityKeyWriter::new(&["id"], KeyVersion::V3, b"my_project").unwrap();
+        let column = KeyColumn::strings(["a"]);
+        assert!(writer.owns(&writer.write_all(&[&column]).0));
+        assert!(!writer.owns(&other.write_all(&[&column]).0));
+        assert!(!writer.owns(b"short"));
+    }
+
+    #[test]
+    fn a_pattern_takes_its_bytes_literally() {
+        // 42 bytes of name: the length byte is an asterisk.
+        let name = "x".repeat(42);
+        let writer = EntityKeyWriter::new(&[&name], KeyVersion::V3, b"p[1]").unwrap();
+        let pattern = writer.pattern();
+        assert!(pattern.windows(2).any(|pair| pair == b"\\*"));
+        assert!(pattern.ends_with(b"*p\\[1\\]"));
     }
 
     #[test]

@@ -59,7 +59,6 @@ enum Source {
 pub struct Features {
     plan: Arc<Plan>,
     rows: usize,
-    key_names: Vec<String>,
     keys: Vec<KeyColumn>,
     groups: Vec<GroupRows>,
     grid: Option<Grid>,
@@ -70,13 +69,12 @@ pub struct Features {
 }
 
 impl Features {
-    /// The answer that `grid` holds: first the columns of `keys` in `shown_keys`, then the
-    /// plan's. With `strict`, missing and outdated rows get a status of their own and no values.
+    /// The answer that `grid` holds, with the plan's columns; `keys` are the request's. With `strict`, missing and outdated rows get a status of their own and no values.
     #[must_use]
     pub fn new(
         plan: Arc<Plan>,
         rows: usize,
-        (key_names, keys): (Vec<String>, Vec<KeyColumn>),
+        keys: Vec<KeyColumn>,
         groups: Vec<GroupRows>,
         grid: Grid,
         strict: bool,
@@ -85,7 +83,6 @@ impl Features {
         let mut features = Self {
             plan,
             rows,
-            key_names,
             keys,
             groups,
             grid: Some(grid),
@@ -103,9 +100,8 @@ impl Features {
     #[must_use]
     pub fn from_columns(rows: usize, added: Vec<AddedColumn>) -> Self {
         Self {
-            plan: Arc::new(Plan::new()),
+            plan: Arc::new(Plan::default()),
             rows,
-            key_names: Vec::new(),
             keys: Vec::new(),
             groups: Vec::new(),
             grid: None,
@@ -212,7 +208,11 @@ impl Features {
                 Some(key) => key.to_arrow()?,
                 None => decoder.finish(),
             };
-            fields.push(Field::new(self.name(column), array.data_type().clone(), true));
+            fields.push(Field::new(
+                self.name(column),
+                array.data_type().clone(),
+                true,
+            ));
             arrays.push(array);
             if event_times {
                 let seconds = self.event_times(column)?;
@@ -321,14 +321,20 @@ impl Features {
         }
         let texts: Vec<String> = keys
             .iter()
-            .map(|&key| format!("{}={}", self.key_names[key], self.keys[key].display(row)))
+            .map(|&key| {
+                format!(
+                    "{}={}",
+                    self.plan.key_names()[key],
+                    self.keys[key].display(row)
+                )
+            })
             .collect();
         format!("entity {}", texts.join(", "))
     }
 
     fn source_name(&self, source: Source) -> &str {
         match source {
-            Source::Key(key) => &self.key_names[key],
+            Source::Key(key) => &self.plan.key_names()[key],
             Source::Feature(feature) => &self.plan.columns()[feature].name,
             Source::Added(added) => &self.added[added].name,
         }

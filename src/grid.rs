@@ -313,10 +313,11 @@ fn guess(
         name: range,
         field: fields.find(name).map(|field| field as u32),
     };
-    match guesses.get_mut(place) {
-        Some(guess) => *guess = seen,
-        None if guesses.len() == place => guesses.push(seen),
-        None => {}
+    if place < guesses.len() {
+        guesses[place] = seen;
+    } else {
+        // Places come one after another, so this is the next one.
+        guesses.push(seen);
     }
     seen.field
 }

@@ -13,5 +13,11 @@
 
 pub mod entity_key;
 pub mod error;
+pub mod features;
+pub mod grid;
+pub mod plan;
+#[cfg(feature = "python")]
+mod python;
 pub mod redis;
 pub mod value;
+pub mod write;

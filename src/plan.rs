@@ -57,16 +57,26 @@ pub struct FeatureColumn {
 /// A compiled feature list.
 #[derive(Debug, Default)]
 pub struct Plan {
+    key_names: Vec<String>,
     groups: Vec<KeyGroup>,
     columns: Vec<FeatureColumn>,
 }
 
 impl Plan {
     /// An empty plan, to be filled by [`add_group`](Self::add_group) and
-    /// [`add_column`](Self::add_column).
+    /// [`add_column`](Self::add_column). `key_names` name the join-key columns of the request.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(key_names: Vec<String>) -> Self {
+        Self {
+            key_names,
+            ..Self::default()
+        }
+    }
+
+    /// The names of the request's join-key columns.
+    #[must_use]
+    pub fn key_names(&self) -> &[String] {
+        &self.key_names
     }
 
     /// Adds the entity key made of `join_keys`, whose values are in the request's `key_columns`;
@@ -78,9 +88,10 @@ impl Plan {
         version: KeyVersion,
         project: &str,
     ) -> Result<usize> {
-        let known = self.groups.iter().position(|group| {
-            group.join_keys == join_keys && group.key_columns == key_columns
-        });
+        let known = self
+            .groups
+            .iter()
+            .position(|group| group.join_keys == join_keys && group.key_columns == key_columns);
         if let Some(index) = known {
             return Ok(index);
         }

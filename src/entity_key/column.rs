@@ -1,7 +1,15 @@
 //! Columns of join-key values.
 
+use std::sync::Arc;
+
+use arrow_array::{
+    ArrayRef, BinaryArray, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
+};
+use arrow_buffer::{Buffer, OffsetBuffer};
+
 use super::push_u32;
 use crate::error::{Error, ErrorKind, Result};
+use crate::value::write_varint;
 
 /// The types that a join key's value can have, by their number in Feast's `ValueType`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -197,6 +205,45 @@ impl KeyColumn {
         }
     }
 
+    /// The values as an Arrow array: int32, int64, timestamp[us, UTC], utf8 or binary.
+    ///
+    /// # Errors
+    /// [`ErrorKind::EntityKey`] for a timestamp whose microseconds do not fit 64 bits, and for
+    /// more than 2 GiB of text.
+    pub fn to_arrow(&self) -> Result<ArrayRef> {
+        let too_large = |what: &str| Error::new(ErrorKind::EntityKey, what.to_owned());
+        let offsets = |ends: &[usize]| -> Result<OffsetBuffer<i32>> {
+            if ends.last().is_some_and(|&end| i32::try_from(end).is_err()) {
+                return Err(too_large("the join key's values are larger than 2 GiB"));
+            }
+            let ends = ends.iter().map(|&end| end as i32);
+            Ok(OffsetBuffer::new(std::iter::once(0).chain(ends).collect()))
+        };
+        Ok(match self {
+            Self::Int32(values) => Arc::new(Int32Array::from(values.clone())),
+            Self::Int64(values) => Arc::new(Int64Array::from(values.clone())),
+            Self::UnixTimestamp(values) => {
+                let micros: Option<Vec<i64>> = values
+                    .iter()
+                    .map(|value| value.checked_mul(1_000_000))
+                    .collect();
+                let micros =
+                    micros.ok_or_else(|| too_large("a timestamp's microseconds do not fit"))?;
+                Arc::new(TimestampMicrosecondArray::from(micros).with_timezone("UTC"))
+            }
+            Self::String(text, ends) => Arc::new(StringArray::new(
+                offsets(ends)?,
+                Buffer::from(text.as_bytes()),
+                None,
+            )),
+            Self::Bytes(bytes, ends) => Arc::new(BinaryArray::new(
+                offsets(ends)?,
+                Buffer::from(bytes.as_slice()),
+                None,
+            )),
+        })
+    }
+
     /// Appends the value of `row` as a serialized Feast `Value`.
     pub fn write_cell(&self, row: usize, out: &mut Vec<u8>) {
         // The tag is the oneof's field number, which equals the key type's, and the wire type.
@@ -223,12 +270,4 @@ impl KeyColumn {
 fn span(ends: &[usize], row: usize) -> std::ops::Range<usize> {
     let start = if row == 0 { 0 } else { ends[row - 1] };
     start..ends[row]
-}
-
-fn write_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }

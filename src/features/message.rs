@@ -4,9 +4,9 @@
 //! by parsing and building. The format is `GetOnlineFeaturesResponse` of
 //! `feast/serving/ServingService.proto`.
 
-use super::{EventTime, Features};
+use super::Features;
 use crate::error::Result;
-use crate::value::wire::write_varint;
+use crate::value::write_varint;
 
 /// The tag of a length-delimited field; all numbers here are below 16.
 const fn tag(number: u8) -> u8 {
@@ -66,16 +66,9 @@ impl Features {
             put(out, tag(2), &statuses);
         }
         let mut time = Vec::new();
-        for EventTime { seconds, nanos } in self.event_times(column)? {
+        for event in self.event_times(column)? {
             time.clear();
-            if seconds != 0 {
-                time.push(1 << 3);
-                write_varint(&mut time, seconds as u64);
-            }
-            if nanos != 0 {
-                time.push(2 << 3);
-                write_varint(&mut time, i64::from(nanos) as u64);
-            }
+            event.write(&mut time);
             put(out, tag(3), &time);
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use super::{Features, Source};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::FeatureColumn;
-use crate::value::wire::{Cursor, Payload, WireError};
+use crate::value::cursor::{Cursor, Payload, WireError};
 
 /// Feast's `FieldStatus`, by its number.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -112,16 +112,18 @@ impl Features {
         let groups = &self.groups[feature.group];
         (0..self.rows)
             .map(|row| {
-                let time = self.stored_time(feature, groups.entity(row)).map_err(|cause| {
-                    Error::new(
-                        ErrorKind::Decode,
-                        format!(
-                            "the event timestamp of feature view '{}' of {}: {cause}",
-                            feature.view,
-                            self.entity_text(column, row)
-                        ),
-                    )
-                })?;
+                let time = self
+                    .stored_time(feature, groups.entity(row))
+                    .map_err(|cause| {
+                        Error::new(
+                            ErrorKind::Decode,
+                            format!(
+                                "the event timestamp of feature view '{}' of {}: {cause}",
+                                feature.view,
+                                self.entity_text(column, row)
+                            ),
+                        )
+                    })?;
                 Ok(time.unwrap_or_default().as_answered())
             })
             .collect()
@@ -193,7 +195,10 @@ mod tests {
             (time.seconds, time.nanos)
         };
         assert_eq!(answered(1_700_000_000, 0), (1_700_000_000, 0));
-        assert_eq!(answered(1_700_000_000, 123_456_789), (1_700_000_000, 123_457_000));
+        assert_eq!(
+            answered(1_700_000_000, 123_456_789),
+            (1_700_000_000, 123_457_000)
+        );
         assert_eq!(answered(1_700_000_000, 999_999_999), (1_700_000_001, 0));
         assert_eq!(answered(-2, 500_000_000), (-2, 500_000_000));
     }

@@ -10,7 +10,7 @@ use crate::value::FeastType;
 
 /// A plan that wants the features `a` and `b` of view `v`.
 fn plan() -> Arc<Plan> {
-    let mut plan = Plan::new();
+    let mut plan = Plan::new(vec!["id".to_owned()]);
     let group = plan.add_group(&["id"], &[0], KeyVersion::V3, "p").unwrap();
     for feature in ["a", "b"] {
         plan.add_column(group, feature, "v", feature, FeastType::Int64, None);
@@ -54,7 +54,12 @@ fn feed(scanner: &mut GridScanner, mut bytes: &[u8], step: usize) -> Result<()> 
 fn replies() -> Vec<u8> {
     let a = crate::plan::feature_field("v", "a");
     let b = crate::plan::feature_field("v", "b");
-    let mut bytes = hash(&[(b"_ts:v", b"T"), (b"none", b"unwanted"), (&b, b""), (&a, b"A0")]);
+    let mut bytes = hash(&[
+        (b"_ts:v", b"T"),
+        (b"none", b"unwanted"),
+        (&b, b""),
+        (&a, b"A0"),
+    ]);
     bytes.extend(b"*3\r\n$2\r\nA1\r\n$-1\r\n$2\r\nB1\r\n");
     bytes.extend(b"*3\r\n$-1\r\n$-1\r\n$-1\r\n");
     bytes
@@ -85,12 +90,20 @@ fn an_error_reply_is_told_after_all_replies_are_read() {
     let plan = plan();
     let request = request(&plan, 2);
     let mut scanner = GridScanner::new(plan, &request, 1 << 20);
-    feed(&mut scanner, b"-WRONGTYPE not a hash\r\n*3\r\n$-1\r\n$-1\r\n$-1\r\n", 7).unwrap();
+    feed(
+        &mut scanner,
+        b"-WRONGTYPE not a hash\r\n*3\r\n$-1\r\n$-1\r\n$-1\r\n",
+        7,
+    )
+    .unwrap();
     assert_eq!(scanner.replies(), 2);
     let error = scanner.finish(&request.groups).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Server);
     let text = error.to_string();
-    assert!(text.contains("WRONGTYPE not a hash") && text.contains("'v'"), "{text}");
+    assert!(
+        text.contains("WRONGTYPE not a hash") && text.contains("'v'"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -109,7 +122,12 @@ fn replies_that_do_not_fit_the_question_are_refused() {
         let request = request(&plan, 2);
         let mut scanner = GridScanner::new(plan.clone(), &request, 1 << 20);
         let error = feed(&mut scanner, wrong, 3).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Protocol, "{}", wrong.escape_ascii());
+        assert_eq!(
+            error.kind(),
+            ErrorKind::Protocol,
+            "{}",
+            wrong.escape_ascii()
+        );
     }
 }
 

@@ -47,7 +47,11 @@ impl GroupRows {
     /// The Redis key of an entity.
     #[must_use]
     pub fn key(&self, entity: usize) -> &[u8] {
-        let start = if entity == 0 { 0 } else { self.ends[entity - 1] };
+        let start = if entity == 0 {
+            0
+        } else {
+            self.ends[entity - 1]
+        };
         &self.keys[start..self.ends[entity]]
     }
 
@@ -55,7 +59,9 @@ impl GroupRows {
     #[must_use]
     #[inline]
     pub fn entity(&self, row: usize) -> usize {
-        self.entities.as_ref().map_or(row, |entities| entities[row] as usize)
+        self.entities
+            .as_ref()
+            .map_or(row, |entities| entities[row] as usize)
     }
 
     fn new(mut keys: Vec<u8>, mut ends: Vec<usize>) -> Self {
@@ -138,6 +144,24 @@ impl ReadRequest {
         Ok(request)
     }
 
+    /// Writes the commands that read the plan's only key group for entities whose Redis keys are
+    /// given, end to end and with where each ends.
+    #[must_use]
+    pub fn of_keys(plan: &Plan, keys: Vec<u8>, ends: Vec<usize>) -> Self {
+        let rows = ends.len();
+        let mut request = Self {
+            commands: Commands::with_capacity(keys.len() + rows * 32),
+            runs: Vec::new(),
+            groups: Vec::new(),
+            rows,
+            reply_bytes: 0,
+        };
+        let entities = GroupRows::new(keys, ends);
+        request.add_group(plan, 0, &entities);
+        request.groups.push(entities);
+        request
+    }
+
     fn add_group(&mut self, plan: &Plan, index: usize, entities: &GroupRows) {
         let group = &plan.groups()[index];
         let count = entities.len();
@@ -197,7 +221,7 @@ mod tests {
     use crate::value::FeastType;
 
     fn plan() -> Plan {
-        let mut plan = Plan::new();
+        let mut plan = Plan::new(vec!["id".to_owned()]);
         let group = plan.add_group(&["id"], &[0], KeyVersion::V3, "p").unwrap();
         plan.add_column(group, "f", "v", "f", FeastType::Int64, None);
         plan

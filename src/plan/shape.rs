@@ -202,12 +202,18 @@ mod tests {
     #[test]
     fn most_of_a_small_hash_is_read_whole() {
         let choice = learned(55, 800, 700, 0).choose(55, 10);
-        assert_eq!((choice.retrieval, choice.probe), (Retrieval::HGetAll, false));
+        assert_eq!(
+            (choice.retrieval, choice.probe),
+            (Retrieval::HGetAll, false)
+        );
     }
 
     #[test]
     fn one_field_of_a_wide_hash_is_asked_for() {
-        assert_eq!(learned(300, 5000, 9, 0).choose(2, 1).retrieval, Retrieval::HMGet);
+        assert_eq!(
+            learned(300, 5000, 9, 0).choose(2, 1).retrieval,
+            Retrieval::HMGet
+        );
     }
 
     #[test]

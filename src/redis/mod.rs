@@ -8,5 +8,6 @@
 pub mod command;
 pub mod deadline;
 pub mod reply;
+pub mod tree;
 
 pub use deadline::Deadline;

@@ -131,7 +131,11 @@ pub fn bulk(bytes: &[u8], at: usize) -> Result<Option<Bulk>> {
             len: Some(len),
             next: start + len + 2,
         })),
-        Some(_) => Err(malformed("a bulk string does not end where it should", at, bytes)),
+        Some(_) => Err(malformed(
+            "a bulk string does not end where it should",
+            at,
+            bytes,
+        )),
         None => Ok(None),
     }
 }
@@ -208,12 +212,19 @@ mod tests {
         let empty = bulk(bytes, 14).unwrap().unwrap();
         assert_eq!((empty.len, empty.next), (Some(0), 20));
         let last = bulk(bytes, 20).unwrap().unwrap();
-        assert_eq!((last.start, last.len, last.next), (25, Some(12), bytes.len()));
+        assert_eq!(
+            (last.start, last.len, last.next),
+            (25, Some(12), bytes.len())
+        );
     }
 
     #[test]
     fn every_prefix_is_incomplete_not_wrong() {
-        for whole in [&b"$12\r\nabcdefghijkl\r\n"[..], b"$3\r\nabc\r\n", b"$-1\r\n"] {
+        for whole in [
+            &b"$12\r\nabcdefghijkl\r\n"[..],
+            b"$3\r\nabc\r\n",
+            b"$-1\r\n",
+        ] {
             for end in 0..whole.len() {
                 assert_eq!(bulk(&whole[..end], 0).unwrap(), None, "{end}");
             }
@@ -231,7 +242,12 @@ mod tests {
             b"HTTP/1.1 400 Bad Request\r\n",
         ] {
             let error = bulk(wrong, 0).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Protocol, "{}", wrong.escape_ascii());
+            assert_eq!(
+                error.kind(),
+                ErrorKind::Protocol,
+                "{}",
+                wrong.escape_ascii()
+            );
         }
     }
 

@@ -16,3 +16,5 @@ mod wire_tests;
 pub mod message {
     include!(concat!(env!("OUT_DIR"), "/feast.types.rs"));
 }
+mod stub;
+pub use stub::*;
