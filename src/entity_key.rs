@@ -12,9 +12,11 @@
 //! In Redis the project's name follows the entity key.
 
 mod column;
+mod message;
 mod parse;
 
 pub use column::{KeyColumn, KeyType};
+pub use message::parse_message;
 pub use parse::{ParsedKeys, parse_keys};
 
 use crate::error::{Error, ErrorKind, Result};

@@ -12,7 +12,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::features::EventTime;
 use crate::plan::{feature_field, timestamp_field};
 use crate::redis::command::Commands;
-use crate::redis::tree::Reply;
+use crate::redis::tree::{Replies, Reply};
+use crate::redis::{Deadline, Pool};
 use crate::value::write_varint;
 
 /// A row to write.
@@ -22,6 +23,15 @@ struct Row {
     time: EventTime,
     /// The fields of the features with their serialized values, as arguments of HSET.
     cells: Vec<([u8; 4], Vec<u8>)>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Written {
+    /// Rows that were not newer than what is stored.
+    pub skipped: usize,
+    /// Acknowledged commands: one a row, or two when keys have a time to live.
+    pub replies: usize,
 }
 
 /// Rows of one feature view.
@@ -92,9 +102,54 @@ impl WriteBatch {
         self.rows.is_empty()
     }
 
+    /// Writes the batch on the calling thread; `skip_dedup` writes every row without reading what
+    /// is stored. `interrupt` is asked when a signal arrives.
+    pub fn run(
+        mut self,
+        pool: &Pool,
+        skip_dedup: bool,
+        interrupt: &dyn Fn() -> Result<()>,
+    ) -> Result<Written> {
+        let exchange = |commands: &Commands| -> Result<Vec<Reply>> {
+            let mut replies = Replies::new(commands.len(), pool.config().max_reply_bytes);
+            pool.run(commands, &mut replies, Deadline::NEVER, interrupt)?;
+            Ok(replies.into_vec())
+        };
+        let stored = if skip_dedup {
+            None
+        } else {
+            Some(exchange(&self.timestamp_commands())?)
+        };
+        let commands = self.hset_commands(stored.as_deref())?;
+        self.finish(&exchange(&commands)?)
+    }
+
+    /// Writes the batch as a task.
+    pub async fn run_async(mut self, pool: &Pool, skip_dedup: bool) -> Result<Written> {
+        let exchange = async |commands: &Commands| -> Result<Vec<Reply>> {
+            let mut replies = Replies::new(commands.len(), pool.config().max_reply_bytes);
+            pool.run_async(commands, &mut replies, Deadline::NEVER).await?;
+            Ok(replies.into_vec())
+        };
+        let stored = if skip_dedup {
+            None
+        } else {
+            Some(exchange(&self.timestamp_commands()).await?)
+        };
+        let commands = self.hset_commands(stored.as_deref())?;
+        self.finish(&exchange(&commands).await?)
+    }
+
+    fn finish(&self, replies: &[Reply]) -> Result<Written> {
+        self.check(replies)?;
+        Ok(Written {
+            skipped: self.rows.len() - self.written.len(),
+            replies: replies.len(),
+        })
+    }
+
     /// The commands that read the stored event time of every row.
-    #[must_use]
-    pub fn timestamp_commands(&self) -> Commands {
+    fn timestamp_commands(&self) -> Commands {
         let mut commands = Commands::default();
         for row in &self.rows {
             commands.push(&[b"HMGET", &row.key, &self.timestamp]);
@@ -108,7 +163,7 @@ impl WriteBatch {
     /// # Errors
     /// [`ErrorKind::Server`] when a stored time could not be read, [`ErrorKind::Decode`] when it
     /// is malformed; then nothing is to be written.
-    pub fn hset_commands(&mut self, stored: Option<&[Reply]>) -> Result<Commands> {
+    fn hset_commands(&mut self, stored: Option<&[Reply]>) -> Result<Commands> {
         self.written = match stored {
             None => (0..self.rows.len()).collect(),
             Some(stored) => self.newer_rows(stored)?,
@@ -136,18 +191,12 @@ impl WriteBatch {
         Ok(commands)
     }
 
-    /// How many rows the last [`hset_commands`](Self::hset_commands) writes.
-    #[must_use]
-    pub fn written(&self) -> usize {
-        self.written.len()
-    }
-
     /// Checks the replies to [`hset_commands`](Self::hset_commands).
     ///
     /// # Errors
     /// [`ErrorKind::Server`] with the view, the first entity that was refused, the server's words,
     /// and how many rows were acknowledged.
-    pub fn check(&self, replies: &[Reply]) -> Result<()> {
+    fn check(&self, replies: &[Reply]) -> Result<()> {
         let per_row = 1 + usize::from(self.key_ttl.is_some());
         let refused: Vec<(usize, &str)> = replies
             .chunks(per_row)
