@@ -5,6 +5,8 @@
 
 mod check;
 pub mod cursor;
+pub mod dtype;
+mod dtype_text;
 pub mod field;
 pub mod wire;
 
