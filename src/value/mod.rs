@@ -3,11 +3,24 @@
 //! A cell is one serialized `feast.types.Value`; an empty cell, and a hash field that is absent,
 //! is null.
 
+mod cause;
 mod check;
+mod collection;
+mod column;
 pub mod cursor;
+pub mod decode;
+pub mod dtype;
+mod dtype_text;
+mod elements;
 pub mod field;
+pub mod json;
+pub mod number;
 pub mod wire;
 
+pub use cause::Cause;
+
+#[cfg(test)]
+mod decode_tests;
 #[cfg(test)]
 mod wire_tests;
 
