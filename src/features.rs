@@ -6,10 +6,12 @@
 //! for whoever makes Python objects.
 
 mod cells;
+mod matrix;
 mod message;
 mod status;
 
 pub use cells::Cells;
+pub use matrix::MatrixFloat;
 pub use status::{EventTime, Status};
 
 use std::sync::Arc;
@@ -22,7 +24,7 @@ use crate::entity_key::{KeyColumn, KeyType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::grid::Grid;
 use crate::plan::{FeatureColumn, GroupRows, Plan};
-use crate::value::{ColumnDecoder, FeastType, MatrixFloat, fill_column};
+use crate::value::{ColumnDecoder, FeastType};
 
 /// Rows decoded of one column before the next column's turn: their cells lie together in the
 /// reply, and stay in the cache until all columns have taken theirs.
@@ -198,7 +200,9 @@ impl Features {
                 }
                 decoder
                     .extend(self.cells(column, rows.clone()))
-                    .map_err(|cause| self.cell_error(column, start + cause.index, &cause))?;
+                    .map_err(|cause| {
+                        self.cell_error(column, start + cause.index, &cause.reason())
+                    })?;
             }
         }
         let mut fields = Vec::with_capacity(shown.len());
@@ -232,47 +236,6 @@ impl Features {
             &RecordBatchOptions::new().with_row_count(Some(self.rows)),
         )
         .map_err(|cause| Error::new(ErrorKind::Decode, cause.to_string()))
-    }
-
-    /// Fills `matrix`, rows x columns in row order, with the values of `columns`; a null becomes
-    /// `null`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Decode`], naming view, feature and entity, for a cell that is malformed or no
-    /// number; [`ErrorKind::Argument`] when the matrix has another size.
-    pub fn fill_matrix<T: MatrixFloat>(
-        &self,
-        columns: &[usize],
-        matrix: &mut [T],
-        null: T,
-    ) -> Result<()> {
-        let width = columns.len();
-        if matrix.len() != self.rows * width {
-            return Err(Error::new(
-                ErrorKind::Argument,
-                format!("a matrix of {} for {} x {width}", matrix.len(), self.rows),
-            ));
-        }
-        let mut scratch = Vec::new();
-        for start in (0..self.rows).step_by(BLOCK_ROWS) {
-            let rows = start..self.rows.min(start + BLOCK_ROWS);
-            let block = &mut matrix[rows.start * width..rows.end * width];
-            for (place, &column) in columns.iter().enumerate() {
-                let filled = if let Some(key) = self.key(column) {
-                    scratch.clear();
-                    let mut ends = Vec::with_capacity(rows.len());
-                    for row in rows.clone() {
-                        key.write_cell(row, &mut scratch);
-                        ends.push(scratch.len());
-                    }
-                    fill_column(Cells::joined(&scratch, &ends), block, place, width, null)
-                } else {
-                    fill_column(self.cells(column, rows.clone()), block, place, width, null)
-                };
-                filled.map_err(|cause| self.cell_error(column, start + cause.index, &cause))?;
-            }
-        }
-        Ok(())
     }
 
     /// The error of a cell: which feature of which entity, and what is wrong with it.

@@ -128,7 +128,8 @@ impl WriteBatch {
     pub async fn run_async(mut self, pool: &Pool, skip_dedup: bool) -> Result<Written> {
         let exchange = async |commands: &Commands| -> Result<Vec<Reply>> {
             let mut replies = Replies::new(commands.len(), pool.config().max_reply_bytes);
-            pool.run_async(commands, &mut replies, Deadline::NEVER).await?;
+            pool.run_async(commands, &mut replies, Deadline::NEVER)
+                .await?;
             Ok(replies.into_vec())
         };
         let stored = if skip_dedup {

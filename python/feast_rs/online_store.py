@@ -162,6 +162,18 @@ class RedisOnlineStore(OnlineStore):
         )
         return _read_rows(names, answer)
 
+    def read_precomputed_vectors(
+        self,
+        config: RepoConfig,
+        feature_service_name: str,
+        project: str,
+        entity_keys: list[EntityKey],
+    ) -> list[bytes | None]:
+        """Reads precomputed vectors; unlike stock Feast's, an error is raised, not taken for a
+        vector that is not there."""
+        view = deletion.precomputed_view(feature_service_name)
+        return _vectors(self.online_read(config, view, entity_keys, ["vector"]))
+
     async def read_precomputed_vectors_async(
         self,
         config: RepoConfig,
@@ -170,15 +182,8 @@ class RedisOnlineStore(OnlineStore):
         entity_keys: list[EntityKey],
     ) -> list[bytes | None]:
         """Reads precomputed vectors without blocking the event loop."""
-        rows = await self.online_read_async(
-            config, deletion.precomputed_view(feature_service_name), entity_keys, ["vector"]
-        )
-        vectors = []
-        for _, features in rows:
-            value = features["vector"] if features else None
-            has_vector = value is not None and value.HasField("bytes_val")
-            vectors.append(value.bytes_val if value is not None and has_vector else None)
-        return vectors
+        view = deletion.precomputed_view(feature_service_name)
+        return _vectors(await self.online_read_async(config, view, entity_keys, ["vector"]))
 
     # Writes
 
@@ -325,7 +330,7 @@ def _add_on_demand(plan: Plan, answer: _core.Answer, full_feature_names: bool) -
         dtype = declared.get(name) or declared.get(name.partition("__")[2])
         value_type = dtype.to_value_type() if dtype is not None else None
         after.append(vector_column(name, vector, value_type))
-    answer.surround(None, [], after)
+    answer.surround([], [], after)
     _drop_unrequested(plan, answer)
 
 
@@ -363,6 +368,11 @@ def _read_rows(names: list[str], answer: _core.Answer) -> list[ReadRow]:
         (time, dict(zip(names, values, strict=True)))
         for time, *values in zip(times, *columns, strict=True)
     ]
+
+
+def _vectors(rows: list[ReadRow]) -> list[bytes | None]:
+    values = [features["vector"] if features else Value() for _, features in rows]
+    return [value.bytes_val if value.HasField("bytes_val") else None for value in values]
 
 
 def _write_batch(config: RepoConfig, table: FeatureView, data: list[Row]) -> _core.WriteBatch:

@@ -86,6 +86,18 @@ pub enum KeyColumn {
 }
 
 impl KeyColumn {
+    /// A column without a row.
+    #[must_use]
+    pub fn empty(key_type: KeyType) -> Self {
+        match key_type {
+            KeyType::Int32 => Self::Int32(Vec::new()),
+            KeyType::Int64 => Self::Int64(Vec::new()),
+            KeyType::UnixTimestamp => Self::UnixTimestamp(Vec::new()),
+            KeyType::String => Self::String(String::new(), Vec::new()),
+            KeyType::Bytes => Self::Bytes(Vec::new(), Vec::new()),
+        }
+    }
+
     /// A column of strings.
     pub fn strings<S: AsRef<str>>(values: impl IntoIterator<Item = S>) -> Self {
         let (mut text, mut ends) = (String::new(), Vec::new());

@@ -29,7 +29,7 @@ pub fn parse_keys<'a>(
             columns = parsed
                 .values
                 .iter()
-                .map(|(t, _)| empty_column(*t))
+                .map(|(t, _)| KeyColumn::empty(*t))
                 .collect();
             names = Some(parsed.names.iter().map(|name| (*name).to_owned()).collect());
         }
@@ -144,16 +144,6 @@ fn take_name_tag(key: &mut &[u8]) -> Result<(), String> {
 
 fn text(bytes: &[u8]) -> Result<&str, String> {
     std::str::from_utf8(bytes).map_err(|_| "text that is not UTF-8".to_owned())
-}
-
-fn empty_column(key_type: KeyType) -> KeyColumn {
-    match key_type {
-        KeyType::Int32 => KeyColumn::Int32(Vec::new()),
-        KeyType::Int64 => KeyColumn::Int64(Vec::new()),
-        KeyType::UnixTimestamp => KeyColumn::UnixTimestamp(Vec::new()),
-        KeyType::String => KeyColumn::String(String::new(), Vec::new()),
-        KeyType::Bytes => KeyColumn::Bytes(Vec::new(), Vec::new()),
-    }
 }
 
 fn push_value(column: &mut KeyColumn, key_type: KeyType, value: &[u8]) -> Result<(), String> {

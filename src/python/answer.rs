@@ -9,8 +9,8 @@ use pyo3_arrow::PyRecordBatch;
 
 use super::values::{Hint, cells_to_list};
 use crate::error::{Error, ErrorKind};
-use crate::features::{AddedColumn, Cells, EventTime, Features, Status};
-use crate::value::MatrixFloat;
+use crate::features::{AddedColumn, Cells, EventTime, Features, MatrixFloat, Status};
+use crate::value::FeastType;
 
 /// A column of serialized values that does not come from Redis' hashes.
 #[pyclass(frozen, module = "feast_rs._core")]
@@ -35,8 +35,9 @@ impl Column {
             bytes.extend_from_slice(cell.as_bytes());
             ends.push(bytes.len());
         }
-        let mut statuses: Vec<Status> = statuses
-            .map_or_else(Vec::new, |numbers| numbers.into_iter().map(Status::from).collect());
+        let mut statuses: Vec<Status> = statuses.map_or_else(Vec::new, |numbers| {
+            numbers.into_iter().map(Status::from).collect()
+        });
         statuses.resize(rows, Status::Present);
         let mut times: Vec<EventTime> = times.map_or_else(Vec::new, |times| {
             let time = |(seconds, nanos)| EventTime { seconds, nanos };
@@ -159,7 +160,10 @@ impl Answer {
         (0..features.width())
             .map(|column| {
                 let cells = features.cells(column, 0..features.rows());
-                PyList::new(py, cells.map(|cell| cell.map(|cell| PyBytes::new(py, cell))))
+                PyList::new(
+                    py,
+                    cells.map(|cell| cell.map(|cell| PyBytes::new(py, cell))),
+                )
             })
             .collect()
     }
@@ -180,7 +184,12 @@ impl Answer {
     fn event_times<'py>(
         &self,
         py: Python<'py>,
-    ) -> PyResult<Vec<(String, (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i32>>))>> {
+    ) -> PyResult<
+        Vec<(
+            String,
+            (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i32>>),
+        )>,
+    > {
         let features = self.features();
         features
             .distinct()
@@ -203,7 +212,10 @@ impl Answer {
     }
 
     fn features(&self) -> Arc<Features> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn edit(&self, change: impl FnOnce(&mut Features)) -> PyResult<()> {
@@ -235,13 +247,24 @@ fn column_list<'py>(
     cells_to_list(py, features.cells(column, 0..features.rows()), hint, failed)
 }
 
+/// Whether values of a declared type are numbers to a model.
+fn is_number(dtype: &FeastType) -> bool {
+    matches!(
+        dtype,
+        FeastType::Int32
+            | FeastType::Int64
+            | FeastType::Float32
+            | FeastType::Float64
+            | FeastType::Bool
+    )
+}
+
 /// The named columns, or all columns of features whose type is a number.
 fn matrix_columns(features: &Features, names: Option<Vec<String>>) -> PyResult<Vec<usize>> {
     let shown = features.distinct();
     let Some(names) = names else {
-        let numeric = |&column: &usize| {
-            features.key(column).is_none() && features.dtype(column).is_number()
-        };
+        let numeric =
+            |&column: &usize| features.key(column).is_none() && is_number(&features.dtype(column));
         return Ok(shown.into_iter().filter(numeric).collect());
     };
     names
@@ -252,7 +275,10 @@ fn matrix_columns(features: &Features, names: Option<Vec<String>>) -> PyResult<V
                 let known: Vec<&str> = shown.iter().map(|&c| features.name(c)).collect();
                 Error::new(
                     ErrorKind::Argument,
-                    format!("no column '{name}' in the answer; it has {}", known.join(", ")),
+                    format!(
+                        "no column '{name}' in the answer; it has {}",
+                        known.join(", ")
+                    ),
                 )
                 .into()
             })
@@ -270,4 +296,3 @@ fn matrix<'py, T: MatrixFloat + numpy::Element>(
     py.detach(|| features.fill_matrix(columns, &mut values, null))?;
     PyArray1::from_vec(py, values).reshape([features.rows(), columns.len()])
 }
-

@@ -66,7 +66,10 @@ impl Client {
     }
 
     /// Reads as `read` does, as a task whose outcome goes to `completions` under `token`.
-    #[expect(clippy::too_many_arguments, reason = "the arguments of read, and where to answer")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the arguments of read, and where to answer"
+    )]
     fn read_async(
         &self,
         plan: &Plan,
@@ -107,7 +110,10 @@ impl Client {
     }
 
     /// Reads as `read_entities` does, as a task.
-    #[expect(clippy::too_many_arguments, reason = "the arguments of read_entities, and where to answer")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the arguments of read_entities, and where to answer"
+    )]
     fn read_entities_async(
         &self,
         plan: &Plan,
@@ -130,10 +136,17 @@ impl Client {
 
     /// Writes a batch. Returns how many rows were skipped as not newer, and how many commands
     /// were acknowledged.
-    fn write(&self, py: Python<'_>, batch: &WriteBatch, skip_dedup: bool) -> PyResult<(usize, usize)> {
+    fn write(
+        &self,
+        py: Python<'_>,
+        batch: &WriteBatch,
+        skip_dedup: bool,
+    ) -> PyResult<(usize, usize)> {
         let batch = batch.take()?;
-        self.run(py, |_, pool, interrupt| batch.run(pool, skip_dedup, interrupt))
-            .map(|written| (written.skipped, written.replies))
+        self.run(py, |_, pool, interrupt| {
+            batch.run(pool, skip_dedup, interrupt)
+        })
+        .map(|written| (written.skipped, written.replies))
     }
 
     /// Writes as `write` does, as a task.
@@ -147,7 +160,9 @@ impl Client {
         let (batch, pool) = (batch.take()?, self.pool());
         spawn(completions.queue(), token, async move {
             let written = batch.run_async(&pool, skip_dedup).await?;
-            Ok(outcome(move |py| (written.skipped, written.replies).into_py_any(py)))
+            Ok(outcome(move |py| {
+                (written.skipped, written.replies).into_py_any(py)
+            }))
         })
     }
 
@@ -155,7 +170,11 @@ impl Client {
     /// status, bytes, None, or a list.
     ///
     /// Raises ServerError with the server's words for the first command that it refused.
-    fn execute<'py>(&self, py: Python<'py>, commands: Vec<Vec<Vec<u8>>>) -> PyResult<Bound<'py, PyList>> {
+    fn execute<'py>(
+        &self,
+        py: Python<'py>,
+        commands: Vec<Vec<Vec<u8>>>,
+    ) -> PyResult<Bound<'py, PyList>> {
         let replies = self.run(py, |client, pool, interrupt| {
             let mut pipeline = Commands::default();
             for command in &commands {
@@ -170,7 +189,9 @@ impl Client {
             .iter()
             .zip(replies)
             .map(|(command, reply)| {
-                let name = command.first().map_or("", |name| std::str::from_utf8(name).unwrap_or(""));
+                let name = command
+                    .first()
+                    .map_or("", |name| std::str::from_utf8(name).unwrap_or(""));
                 reply_object(py, name, reply)
             })
             .collect::<PyResult<Vec<_>>>()?;
@@ -225,9 +246,7 @@ fn owned(keys: &[PyRef<'_, KeyColumn>]) -> Vec<entity_key::KeyColumn> {
     keys.iter().map(|key| (*key.0).clone()).collect()
 }
 
-fn outcome(
-    convert: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send + 'static,
-) -> Outcome {
+fn outcome(convert: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send + 'static) -> Outcome {
     Box::new(convert)
 }
 
@@ -283,4 +302,11 @@ fn reply_object<'py>(py: Python<'py>, command: &str, reply: Reply) -> PyResult<B
             Ok(PyList::new(py, items)?.into_any())
         }
     }
+}
+
+/// Raises ConfigError for settings that a client cannot use; does not connect.
+#[pyfunction]
+pub fn check_settings(settings: &str) -> PyResult<()> {
+    RedisConfig::from_json(settings)?;
+    Ok(())
 }

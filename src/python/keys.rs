@@ -15,6 +15,7 @@ use pyo3_arrow::{PyArray, PyRecordBatch};
 
 use crate::entity_key::{self, EntityKeyWriter, KeyType, KeyVersion};
 use crate::error::{Error, ErrorKind};
+use crate::plan::{feature_field, timestamp_field};
 
 /// The values of one join key, converted once.
 #[pyclass(frozen, module = "feast_rs._core")]
@@ -48,6 +49,26 @@ impl KeyColumn {
             None
         };
         Ok(column.map(|column| Self(Arc::new(column))))
+    }
+
+    /// A column of plain int, str or bytes that are of this Feast value type already.
+    #[staticmethod]
+    fn of(values: &Bound<'_, PyList>, value_type: &str) -> PyResult<Self> {
+        let unfit = || {
+            Error::new(
+                ErrorKind::EntityKey,
+                format!("the values are not all of the type {value_type}"),
+            )
+        };
+        let key_type = KeyType::from_name(value_type).ok_or_else(unfit)?;
+        let column = if values.is_empty() {
+            Some(entity_key::KeyColumn::empty(key_type))
+        } else if key_type == KeyType::UnixTimestamp {
+            Some(entity_key::KeyColumn::UnixTimestamp(values.extract()?))
+        } else {
+            from_objects(values.iter(), Some(key_type))?
+        };
+        Ok(Self(Arc::new(column.ok_or_else(unfit)?)))
     }
 
     /// The Feast value type's name, such as INT64.
@@ -133,7 +154,11 @@ fn from_numpy(array: &Bound<'_, PyUntypedArray>, declared: Option<KeyType>) -> C
         }
         (b'i', 4) => {
             let values: PyReadonlyArray1<'_, i32> = array.extract()?;
-            values.as_array().iter().map(|&value| value.into()).collect()
+            values
+                .as_array()
+                .iter()
+                .map(|&value| value.into())
+                .collect()
         }
         (b'U' | b'S' | b'O', _) => {
             let list = array.call_method0("tolist")?;
@@ -192,10 +217,13 @@ fn from_arrow(input: AnyArray, declared: Option<KeyType>) -> PyResult<entity_key
     };
     let column = match declared.unwrap_or(natural) {
         KeyType::UnixTimestamp => {
-            let seconds = cast(&array, &DataType::Timestamp(TimeUnit::Second, None))
-                .map_err(unfit)?;
+            let seconds =
+                cast(&array, &DataType::Timestamp(TimeUnit::Second, None)).map_err(unfit)?;
             entity_key::KeyColumn::UnixTimestamp(
-                seconds.as_primitive::<TimestampSecondType>().values().to_vec(),
+                seconds
+                    .as_primitive::<TimestampSecondType>()
+                    .values()
+                    .to_vec(),
             )
         }
         key_type @ (KeyType::Int32 | KeyType::Int64) => {
@@ -240,6 +268,50 @@ fn key_type_of(data_type: &DataType) -> Option<KeyType> {
 
 fn unfit(cause: arrow_schema::ArrowError) -> PyErr {
     Error::new(ErrorKind::EntityKey, cause.to_string()).into()
+}
+
+/// Knows the Redis keys of one set of join keys in one project.
+#[pyclass(frozen, module = "feast_rs._core")]
+pub struct KeyOwner(EntityKeyWriter);
+
+#[pymethods]
+impl KeyOwner {
+    #[new]
+    fn new(join_keys: Vec<String>, version: u32, project: &str) -> PyResult<Self> {
+        let names: Vec<&str> = join_keys.iter().map(String::as_str).collect();
+        let version = KeyVersion::try_from(version)?;
+        Ok(Self(EntityKeyWriter::new(
+            &names,
+            version,
+            project.as_bytes(),
+        )?))
+    }
+
+    /// A glob pattern that matches all of its keys, and at times others' as well.
+    #[getter]
+    fn pattern<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.pattern())
+    }
+
+    /// Whether `key` is one of its keys.
+    fn owns(&self, key: &[u8]) -> bool {
+        self.0.owns(key)
+    }
+}
+
+/// The hash fields of a view, named as it is stored: its features', and its event timestamp's.
+#[pyfunction]
+pub fn view_fields<'py>(
+    py: Python<'py>,
+    view: &str,
+    features: Vec<String>,
+) -> Vec<Bound<'py, PyBytes>> {
+    let mut fields: Vec<Bound<'py, PyBytes>> = features
+        .iter()
+        .map(|feature| PyBytes::new(py, &feature_field(view, feature)))
+        .collect();
+    fields.push(PyBytes::new(py, &timestamp_field(view)));
+    fields
 }
 
 /// Serializes rows of join-key values to Feast's entity keys, as an Arrow large_binary array.

@@ -10,6 +10,7 @@ mod exceptions;
 mod keys;
 mod plan;
 mod runtime;
+mod values;
 mod write;
 
 use pyo3::prelude::*;
@@ -20,11 +21,11 @@ mod _core {
     #[pymodule_export]
     use super::answer::{Answer, Column};
     #[pymodule_export]
-    use super::client::Client;
+    use super::client::{Client, check_settings};
     #[pymodule_export]
     use super::completions::{Completions, Task};
     #[pymodule_export]
-    use super::keys::{KeyColumn, parse_keys, serialize_keys};
+    use super::keys::{KeyColumn, KeyOwner, parse_keys, serialize_keys, view_fields};
     #[pymodule_export]
     use super::plan::Plan;
     #[pymodule_export]

@@ -67,7 +67,10 @@ impl Plan {
 impl Plan {
     /// The plan as it is read with; from now on it is fixed.
     pub fn built(&self) -> Arc<plan::Plan> {
-        let mut state = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut state = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if let State::Building(plan) = &mut *state {
             *state = State::Built(Arc::new(std::mem::take(plan)));
         }
@@ -78,7 +81,10 @@ impl Plan {
     }
 
     fn build<T>(&self, add: impl FnOnce(&mut plan::Plan) -> Result<T>) -> Result<T> {
-        let mut state = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut state = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         match &mut *state {
             State::Building(plan) => add(plan),
             State::Built(_) => Err(Error::new(

@@ -15,9 +15,13 @@ mod elements;
 pub mod field;
 pub mod json;
 pub mod number;
+mod varint;
 pub mod wire;
 
 pub use cause::Cause;
+pub use decode::{CellError, ColumnDecoder};
+pub use dtype::FeastType;
+pub use varint::write_varint;
 
 #[cfg(test)]
 mod decode_tests;
@@ -29,5 +33,3 @@ mod wire_tests;
 pub mod message {
     include!(concat!(env!("OUT_DIR"), "/feast.types.rs"));
 }
-mod stub;
-pub use stub::*;
