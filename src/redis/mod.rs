@@ -6,7 +6,9 @@
 //! - [`connection`] and [`pool`]: sockets, blocking and async, under a [`Deadline`].
 
 pub mod command;
+pub mod config;
 pub mod deadline;
 pub mod reply;
+pub mod tls;
 
 pub use deadline::Deadline;
