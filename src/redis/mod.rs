@@ -7,7 +7,9 @@
 
 pub mod command;
 pub mod config;
+pub mod connection;
 pub mod deadline;
+pub mod pool;
 pub mod reply;
 pub mod tls;
 

@@ -113,7 +113,7 @@ pub(super) enum Standing {
     Unknown,
 }
 
-/// How `name` stands. StackExchange's names are written in any case, so all may be.
+/// How `name` stands. `StackExchange`'s names are written in any case, so all may be.
 pub(super) fn standing(name: &str) -> Standing {
     let find = |names: &[&'static str]| {
         names
@@ -162,10 +162,9 @@ impl Parameters {
         let mut parameters = Self::default();
         for &name in HEEDED {
             let value = match keys.get(name) {
-                None => continue,
                 // Python passes its fields' None; for this one alone it says something.
                 Some(Value::Null) if name == "request_timeout_ms" => "0".to_owned(),
-                Some(Value::Null) => continue,
+                None | Some(Value::Null) => continue,
                 Some(Value::String(text)) => text.clone(),
                 Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) if is_text(name) => {
                     return Err(invalid(format!("{name} must be a string")));
