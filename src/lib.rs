@@ -19,6 +19,7 @@ pub mod grid;
 pub mod plan;
 #[cfg(feature = "python")]
 mod python;
+pub mod read;
 pub mod redis;
 pub mod value;
 pub mod write;

@@ -36,7 +36,12 @@ impl Read {
     /// Reads the features of the plan's only key group for Redis keys that are given, end to end
     /// and with where each ends.
     #[must_use]
-    pub fn of_keys(plan: Arc<Plan>, keys: Vec<u8>, ends: Vec<usize>, max_reply_bytes: usize) -> Self {
+    pub fn of_keys(
+        plan: Arc<Plan>,
+        keys: Vec<u8>,
+        ends: Vec<usize>,
+        max_reply_bytes: usize,
+    ) -> Self {
         let request = ReadRequest::of_keys(&plan, keys, ends);
         Self::of(plan, Vec::new(), request, false, max_reply_bytes)
     }
@@ -65,7 +70,12 @@ impl Read {
         deadline: Deadline,
         interrupt: &dyn Fn() -> Result<()>,
     ) -> Result<Features> {
-        pool.run(&self.request.commands, &mut self.scanner, deadline, interrupt)?;
+        pool.run(
+            &self.request.commands,
+            &mut self.scanner,
+            deadline,
+            interrupt,
+        )?;
         self.finish()
     }
 
