@@ -213,3 +213,25 @@ fn what_is_no_redis_is_named() {
         "{message}"
     );
 }
+
+#[test]
+fn a_self_signed_certificate_is_trusted_when_it_is_given() {
+    let trial = |names: &[&str], until, settings: &serde_json::Value| {
+        let directory = tempfile::tempdir().unwrap();
+        let own = Certificates::self_signed(directory.path(), names, until);
+        let mut settings = settings.clone();
+        settings["ssl"] = true.into();
+        settings["ssl_ca_certs"] = own.ca.to_str().into();
+        let answer = ping(&tls_server(&own, "no").pool(settings));
+        answer.map_err(|error| error.to_string())
+    };
+    let lax = json!({"ssl_check_hostname": false});
+    assert_eq!(trial(&["127.0.0.1"], 4000, &json!({})), Ok(pong()));
+    assert_eq!(trial(&["else"], 4000, &lax), Ok(pong()));
+    let other = trial(&["else"], 4000, &json!({})).unwrap_err();
+    assert!(other.contains("not valid for name"), "{other}");
+    for settings in [json!({}), lax] {
+        let expired = trial(&["127.0.0.1"], 2020, &settings).unwrap_err();
+        assert!(expired.contains("expired"), "{expired}");
+    }
+}
