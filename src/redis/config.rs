@@ -22,6 +22,7 @@
 //! For the three time limits 0 is no limit; so is a `request_timeout_ms` of null.
 
 pub mod connection_string;
+mod names;
 pub(super) mod parameters;
 #[cfg(test)]
 mod tests;

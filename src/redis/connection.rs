@@ -1,7 +1,7 @@
 //! One connection to Redis, blocking or asynchronous.
 //!
-//! Both forms are thin: the order of writes and reads is decided by [`exchange`], what to say
-//! first and what to make of the answer by [`handshake`], and how long to wait by [`patience`],
+//! Both forms are thin: the order of writes and reads is decided by `exchange`, what to say
+//! first and what to make of the answer by `handshake`, and how long to wait by `patience`,
 //! none of which does I/O.
 //!
 //! A connection that fails, or is left in the middle of an exchange, is never used again: it may

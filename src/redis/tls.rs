@@ -12,19 +12,18 @@
 //!
 //! Encrypted keys and OCSP checks are refused, for ignoring them would weaken what was asked for.
 
+mod verifier;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::ClientConfig;
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
+use self::verifier::Verifier;
 use super::config::parameters::Parameters;
 use super::config::{Address, invalid};
 use crate::error::Result;
@@ -139,30 +138,14 @@ impl TlsSettings {
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(versions)
             .map_err(|error| invalid(format!("TLS: {error}")))?;
-        let builder = match self.verification {
-            Verification::Full => builder.with_root_certificates(self.roots()?),
-            Verification::Authority => {
-                let roots = Arc::new(self.roots()?);
-                let authority =
-                    WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
-                        .build()
-                        .map_err(|error| invalid(format!("TLS: {error}")))?;
-                builder
-                    .dangerous()
-                    .with_custom_certificate_verifier(Arc::new(Lenient {
-                        authority: Some(authority),
-                        provider,
-                    }))
-            }
-            Verification::Nothing => {
-                builder
-                    .dangerous()
-                    .with_custom_certificate_verifier(Arc::new(Lenient {
-                        authority: None,
-                        provider,
-                    }))
-            }
+        let trusted = match self.verification {
+            Verification::Nothing => None,
+            Verification::Authority | Verification::Full => Some(self.trusted()?),
         };
+        let verifier = Verifier::new(trusted, self.verification == Verification::Full, provider)?;
+        let builder = builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
         let config = match &self.certificate {
             None => builder.with_no_client_auth(),
             Some(file) => {
@@ -181,7 +164,8 @@ impl TlsSettings {
         Ok(Arc::new(config))
     }
 
-    fn roots(&self) -> Result<RootCertStore> {
+    /// The certificates of the authorities to trust.
+    fn trusted(&self) -> Result<Vec<CertificateDer<'static>>> {
         let mut trusted = Vec::new();
         let own = self.ca_file.is_some() || self.ca_directory.is_some() || self.ca_data.is_some();
         if let Some(file) = &self.ca_file {
@@ -204,16 +188,14 @@ impl TlsSettings {
             // Some of a machine's many certificates may be unreadable; the others do.
             trusted = rustls_native_certs::load_native_certs().certs;
         }
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(trusted);
-        if roots.is_empty() {
+        if trusted.is_empty() {
             return Err(invalid(if own {
                 "TLS: no certificate found in ssl_ca_certs, ssl_ca_path and ssl_ca_data"
             } else {
                 "TLS: this machine has no trusted certificates; set ssl_ca_certs to a PEM file"
             }));
         }
-        Ok(roots)
+        Ok(trusted)
     }
 }
 
@@ -229,60 +211,4 @@ fn certificates(file: &Path, name: &str) -> Result<Vec<CertificateDer<'static>>>
 
 fn unusable(name: &str, file: &Path, why: impl fmt::Display) -> crate::error::Error {
     invalid(format!("{name}: {} cannot be used: {why}", file.display()))
-}
-
-/// Checks less than rustls does by itself: the authority alone, or nothing but that the server has
-/// the key of the certificate that it shows.
-#[derive(Debug)]
-struct Lenient {
-    authority: Option<Arc<WebPkiServerVerifier>>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Lenient {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some(authority) = &self.authority else {
-            return Ok(ServerCertVerified::assertion());
-        };
-        // The name is the last thing that is checked, so its error says that all else is well.
-        match authority.verify_server_cert(end_entity, intermediates, server_name, ocsp, now) {
-            Err(rustls::Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            verdict => verdict,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
 }

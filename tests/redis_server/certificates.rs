@@ -50,4 +50,23 @@ impl Certificates {
             client_key,
         }
     }
+    /// A certificate for `names` that is its own authority, as `openssl req -x509` makes it;
+    /// valid until the year `until`.
+    pub fn self_signed(directory: &Path, names: &[&str], until: i32) -> Self {
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let (own, own_key) = (directory.join("own.pem"), directory.join("own.key"));
+        std::fs::write(&own, params.self_signed(&key).unwrap().pem()).unwrap();
+        std::fs::write(&own_key, key.serialize_pem()).unwrap();
+        Self {
+            ca: own.clone(),
+            server: own.clone(),
+            server_key: own_key.clone(),
+            client: own,
+            client_key: own_key,
+        }
+    }
 }

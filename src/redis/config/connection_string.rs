@@ -20,7 +20,8 @@
 //! raw `/`, `?`, `#` or `@`, as an expanded environment variable may bring it, is still found when
 //! reading up to the first delimiter leaves no valid address: the next `@` is tried as its end.
 
-use super::parameters::{Parameters, Standing, standing};
+use super::names::{Standing, standing};
+use super::parameters::Parameters;
 use super::{Address, invalid};
 use crate::error::Result;
 

@@ -1,0 +1,201 @@
+//! Time limits, and signals while waiting.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use _core::error::{Error, ErrorKind};
+use _core::redis::Deadline;
+use serde_json::json;
+
+use crate::faults::{hear, play};
+use crate::redis_server::replies::{Replies, Reply};
+use crate::redis_server::{RedisServer, ask, ask_async, ask_within, command};
+use crate::{LATE, fails, ping, pong, pool_at, runtime};
+
+#[test]
+fn silence_ends_with_the_shorter_limit() {
+    let server = RedisServer::start(&[]);
+    let pool = server.pool(json!({"socket_timeout": 0.3, "socket_connect_timeout": 5}));
+    let runtime = runtime();
+    ping(&pool).unwrap();
+    runtime.block_on(ask_async(&pool, &[b"PING"])).unwrap();
+    server.signal("STOP");
+
+    // The first uses the connection there is, the second has to log in to a new one.
+    for (limit, expected, texts) in [
+        (5000, 300, ["sent nothing for 300 ms (socket_timeout)"; 2]),
+        (
+            100,
+            100,
+            ["connecting to redis at", "request_timeout_ms = 100"],
+        ),
+    ] {
+        let (kind, message, took) = fails(&pool, limit);
+        assert_eq!(kind, ErrorKind::Timeout, "{message}");
+        assert!(texts.iter().all(|text| message.contains(text)), "{message}");
+        let over = took.saturating_sub(Duration::from_millis(expected));
+        assert!(
+            took >= Duration::from_millis(expected) && over < LATE,
+            "{took:?}"
+        );
+    }
+    let start = Instant::now();
+    let error = runtime.block_on(ask_async(&pool, &[b"PING"])).unwrap_err();
+    assert!(error.to_string().contains("socket_timeout"), "{error}");
+    assert!(
+        start.elapsed() < Duration::from_millis(300) + LATE,
+        "{:?}",
+        start.elapsed()
+    );
+
+    server.signal("CONT");
+    assert_eq!(ping(&pool).unwrap(), pong());
+    assert_eq!(
+        runtime.block_on(ask_async(&pool, &[b"PING"])).unwrap(),
+        pong()
+    );
+}
+
+#[test]
+fn the_request_limit_holds_on_a_kept_connection() {
+    let server = RedisServer::start(&[]);
+    let pool = server.pool(json!({}));
+    let runtime = runtime();
+    ping(&pool).unwrap();
+    server.signal("STOP");
+    let (kind, message, took) = fails(&pool, 80);
+    assert_eq!(kind, ErrorKind::Timeout);
+    assert!(
+        message.contains("waiting for redis at") && message.contains("= 80"),
+        "{message}"
+    );
+    assert!(took < Duration::from_millis(80) + LATE, "{took:?}");
+    server.signal("CONT");
+    // A short limit leaves a short one in the kernel, which must not end a longer request.
+    ask_within(&pool, &[b"PING"], Duration::from_millis(40)).unwrap();
+    let blocked = ask(&pool, &[b"BLPOP", b"none", b"0.3"]).unwrap();
+    assert_eq!((blocked, pool.counts().open), (Reply::Null, 1));
+    let blocked = runtime.block_on(ask_async(&pool, &[b"BLPOP", b"none", b"0.1"]));
+    assert_eq!(blocked.unwrap(), Reply::Null);
+    let (kind, ..) = fails(&pool, 0);
+    assert_eq!(kind, ErrorKind::Timeout);
+}
+
+#[test]
+fn half_a_reply_then_silence() {
+    let (port, accepted) = play(|_, stream| {
+        hear(stream);
+        stream.write_all(b"$10\r\nabc").unwrap();
+        hear(stream);
+    });
+    let pool = pool_at(port, &json!({"socket_timeout": 0.1}));
+    let (kind, message, took) = fails(&pool, 5000);
+    assert_eq!(kind, ErrorKind::Timeout);
+    assert!(message.contains("socket_timeout"), "{message}");
+    assert!(took < Duration::from_millis(100) + LATE, "{took:?}");
+    assert_eq!(
+        (pool.counts().open, accepted.load(Ordering::SeqCst)),
+        (0, 1)
+    );
+    let error = runtime()
+        .block_on(ask_async(&pool, &[b"PING"]))
+        .unwrap_err();
+    assert_eq!(error.to_string(), message);
+}
+
+#[test]
+fn a_reply_that_trickles_ends_with_the_request_limit() {
+    let (port, _) = play(|_, stream| {
+        hear(stream);
+        stream.write_all(b"$1000\r\n").unwrap();
+        while stream.write_all(b"x").is_ok() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let pool = pool_at(port, &json!({"socket_timeout": 5}));
+    let (kind, message, took) = fails(&pool, 200);
+    assert_eq!(kind, ErrorKind::Timeout);
+    assert!(message.contains("request_timeout_ms = 200"), "{message}");
+    assert!(took < Duration::from_millis(200) + LATE, "{took:?}");
+}
+
+#[test]
+fn connecting_is_bounded() {
+    // A full backlog: the kernel answers no further attempt.
+    let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    full.bind(&any.into()).unwrap();
+    full.listen(0).unwrap();
+    let address = full.local_addr().unwrap().as_socket().unwrap();
+    let _fillers: Vec<_> = (0..4)
+        .map(|_| {
+            let filler = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+            let filler = filler.unwrap();
+            filler.set_nonblocking(true).unwrap();
+            let _ = filler.connect(&address.into());
+            filler
+        })
+        .collect();
+    let pool = pool_at(address.port(), &json!({"socket_connect_timeout": 0.15}));
+    for (limit, expected, text) in [
+        (
+            5000,
+            150,
+            "gave no connection within 150 ms (socket_connect_timeout)",
+        ),
+        (80, 80, "request_timeout_ms = 80"),
+    ] {
+        let (kind, message, took) = fails(&pool, limit);
+        assert_eq!(kind, ErrorKind::Timeout, "{message}");
+        assert!(message.contains(text), "{message}");
+        assert!(took < Duration::from_millis(expected) + LATE, "{took:?}");
+    }
+    let start = Instant::now();
+    let error = runtime()
+        .block_on(ask_async(&pool, &[b"PING"]))
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("socket_connect_timeout"),
+        "{error}"
+    );
+    assert!(start.elapsed() < Duration::from_millis(150) + LATE);
+}
+
+#[test]
+fn a_signal_is_heeded_while_waiting_for_a_reply() {
+    let server = RedisServer::start(&[]);
+    let pool = server.pool(json!({}));
+    ping(&pool).unwrap();
+    // A process that is stopped and goes on finds its waits interrupted (signal(7)).
+    let nudge = || {
+        let myself = std::process::id();
+        let script = format!("sleep 0.2; kill -STOP {myself}; sleep 0.02; kill -CONT {myself}");
+        std::process::Command::new("sh")
+            .args(["-c", &script])
+            .spawn()
+            .unwrap()
+    };
+    let asked = AtomicUsize::new(0);
+    let block = command(&[b"BLPOP", b"none", b"0.5"]);
+    let deadline = Deadline::after(Some(Duration::from_secs(5)));
+    let mut replies = Replies::default();
+    let mut nudging = nudge();
+    let outcome = pool.run(&block, &mut replies, deadline, &|| {
+        asked.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    });
+    nudging.wait().unwrap();
+    outcome.unwrap();
+    assert_eq!((replies.take(), asked.into_inner()), (vec![Reply::Null], 1));
+
+    let mut nudging = nudge();
+    let start = Instant::now();
+    let outcome = pool.run(&block, &mut replies, deadline, &|| {
+        Err(Error::new(ErrorKind::Argument, "interrupted"))
+    });
+    nudging.wait().unwrap();
+    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Argument);
+    assert!(start.elapsed() < Duration::from_millis(450));
+    assert_eq!(pool.counts().open, 0);
+}

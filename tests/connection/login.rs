@@ -1,0 +1,237 @@
+//! What a server asks of a new connection: credentials, certificates, a place.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use _core::error::ErrorKind;
+use _core::redis::pool::{Counts, Pool};
+use serde_json::json;
+
+use crate::faults::hear;
+use crate::redis_server::certificates::Certificates;
+use crate::redis_server::replies::Reply;
+use crate::redis_server::{RedisServer, ask, ask_async};
+use crate::{fails, large_pipeline, ping, pong, pool_at, runtime};
+
+#[test]
+fn credentials() {
+    let secret = "p,a=s@s:%w\"1";
+    let server = RedisServer::start(&[
+        "--requirepass",
+        secret,
+        "--user",
+        "tok3n",
+        "on",
+        ">s3cret",
+        "~*",
+        "+@all",
+        "-ping",
+    ]);
+    for settings in [
+        json!({"password": secret}),
+        json!({"auth_token": secret, "username": "default"}),
+        json!({"username": "tok3n", "password": "s3cret"}),
+    ] {
+        let pool = server.pool(settings);
+        assert_eq!(
+            ask(&pool, &[b"ECHO", b"x"]).unwrap(),
+            Reply::Bulk(b"x".to_vec())
+        );
+    }
+    for (settings, text) in [
+        (json!({}), "wants a password: NOAUTH"),
+        (
+            json!({"password": "s3crets"}),
+            "refused the credentials: WRONGPASS",
+        ),
+        (
+            json!({"username": "tok3n", "password": "s3crets"}),
+            "refused the credentials: WRONGPASS",
+        ),
+        (
+            json!({"username": "tok3nless"}),
+            "refused the credentials: WRONGPASS",
+        ),
+    ] {
+        let pool = server.pool(settings.clone());
+        let (kind, message, _) = fails(&pool, 1000);
+        assert_eq!(kind, ErrorKind::Server, "{settings}: {message}");
+        assert!(message.contains(text), "{settings}: {message}");
+        assert!(
+            !message.contains("s3cret") && !message.contains("tok3n"),
+            "{message}"
+        );
+        assert_eq!(pool.counts(), Counts::default());
+        let asynchronous = runtime()
+            .block_on(ask_async(&pool, &[b"PING"]))
+            .unwrap_err();
+        assert_eq!(asynchronous.to_string(), message);
+    }
+    let open = RedisServer::start(&[]);
+    let (kind, message, _) = fails(&open.pool(json!({"password": "s3cret"})), 1000);
+    assert_eq!(kind, ErrorKind::Server);
+    assert!(
+        message.contains("without any password configured"),
+        "{message}"
+    );
+}
+
+/// A server with TLS only; `clients` says whether it wants their certificates.
+fn tls_server(certificates: &Certificates, clients: &str) -> RedisServer {
+    RedisServer::start_with(|port| {
+        let path = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+        [
+            "--port",
+            "0",
+            "--tls-port",
+            &port.to_string(),
+            "--tls-auth-clients",
+            clients,
+            "--tls-cert-file",
+            &path(&certificates.server),
+            "--tls-key-file",
+            &path(&certificates.server_key),
+            "--tls-ca-cert-file",
+            &path(&certificates.ca),
+        ]
+        .map(str::to_owned)
+        .to_vec()
+    })
+}
+
+#[test]
+fn tls() {
+    let directory = tempfile::tempdir().unwrap();
+    let certificates = Certificates::make(directory.path(), &["localhost", "127.0.0.1"]);
+    let (ca, client, key) = (
+        &certificates.ca,
+        &certificates.client,
+        &certificates.client_key,
+    );
+    let runtime = runtime();
+    let both = |pool: &Pool| {
+        let blocking = ping(pool).map_err(|error| error.to_string());
+        let asynchronous = runtime.block_on(ask_async(pool, &[b"PING"]));
+        assert_eq!(blocking, asynchronous.map_err(|error| error.to_string()));
+        blocking
+    };
+
+    let server = tls_server(&certificates, "no");
+    for settings in [
+        json!({"ssl": true, "ssl_ca_certs": ca}),
+        json!({"ssl": true, "ssl_ca_certs": ca, "ssl_min_version": "TLSv1.3"}),
+        json!({"ssl": true, "ssl_ca_path": directory.path()}),
+        json!({"ssl": true, "ssl_ca_data": std::fs::read_to_string(ca).unwrap()}),
+        json!({"ssl": true, "ssl_ca_certs": ca, "ssl_server_name": "localhost"}),
+        json!({"ssl": true, "ssl_ca_certs": ca, "ssl_server_name": "else", "ssl_check_hostname": false}),
+        json!({"ssl": true, "ssl_cert_reqs": "none"}),
+    ] {
+        let pool = server.pool(settings.clone());
+        assert_eq!(both(&pool), Ok(pong()), "{settings}");
+        assert_eq!(both(&pool), Ok(pong()), "{settings}");
+        assert_eq!(pool.counts(), Counts { open: 1, idle: 1 });
+    }
+    let other = tempfile::tempdir().unwrap();
+    let strangers = Certificates::make(other.path(), &["localhost"]);
+    for (settings, text) in [
+        (
+            json!({"ssl": true, "ssl_ca_certs": strangers.ca}),
+            "TLS with redis at 127.0.0.1",
+        ),
+        (
+            json!({"ssl": true, "ssl_ca_certs": strangers.ca, "ssl_check_hostname": false}),
+            "TLS with redis at 127.0.0.1",
+        ),
+        (
+            json!({"ssl": true, "ssl_ca_certs": ca, "ssl_server_name": "else"}),
+            "not valid for name",
+        ),
+        (
+            json!({"ssl": true, "ssl_ca_certs": "/nowhere.pem"}),
+            "ssl_ca_certs: /nowhere.pem",
+        ),
+        (json!({}), "set ssl: true"),
+    ] {
+        let message = both(&server.pool(settings.clone())).unwrap_err();
+        assert!(message.contains(text), "{settings}: {message}");
+    }
+
+    let strict = tls_server(&certificates, "yes");
+    let known =
+        json!({"ssl": true, "ssl_ca_certs": ca, "ssl_certfile": client, "ssl_keyfile": key});
+    assert_eq!(both(&strict.pool(known)), Ok(pong()));
+    let unknown = both(&strict.pool(json!({"ssl": true, "ssl_ca_certs": ca}))).unwrap_err();
+    assert!(unknown.contains("redis at 127.0.0.1"), "{unknown}");
+
+    let plain = RedisServer::start(&[]);
+    let start = Instant::now();
+    let refused = both(&plain.pool(json!({
+        "ssl": true, "ssl_ca_certs": ca, "socket_connect_timeout": 0.5,
+    })));
+    assert!(refused.is_err() && start.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn tls_carries_large_pipelines() {
+    let directory = tempfile::tempdir().unwrap();
+    let certificates = Certificates::make(directory.path(), &["127.0.0.1"]);
+    let server = tls_server(&certificates, "no");
+    large_pipeline(&server.pool(json!({"ssl": true, "ssl_ca_certs": certificates.ca})));
+}
+
+#[test]
+fn the_server_has_too_many_clients() {
+    let server = RedisServer::start(&["--maxclients", "1"]);
+    let first = server.pool(json!({}));
+    // The connection that found the server ready may still be counted.
+    let start = Instant::now();
+    while ping(&first).is_err() && start.elapsed() < Duration::from_secs(5) {}
+    let (kind, message, _) = fails(&server.pool(json!({})), 1000);
+    assert_eq!(kind, ErrorKind::Server, "{message}");
+    assert!(message.contains("max number of clients"), "{message}");
+    ping(&first).unwrap();
+}
+
+#[test]
+fn what_is_no_redis_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            hear(&mut stream);
+            stream
+                .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                .unwrap();
+        }
+    });
+    let (kind, message, _) = fails(&pool_at(port, &json!({})), 5000);
+    assert_eq!(kind, ErrorKind::Protocol);
+    assert!(
+        message.contains(&format!("redis at 127.0.0.1:{port}")),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_self_signed_certificate_is_trusted_when_it_is_given() {
+    let trial = |names: &[&str], until, settings: &serde_json::Value| {
+        let directory = tempfile::tempdir().unwrap();
+        let own = Certificates::self_signed(directory.path(), names, until);
+        let mut settings = settings.clone();
+        settings["ssl"] = true.into();
+        settings["ssl_ca_certs"] = own.ca.to_str().into();
+        let answer = ping(&tls_server(&own, "no").pool(settings));
+        answer.map_err(|error| error.to_string())
+    };
+    let lax = json!({"ssl_check_hostname": false});
+    assert_eq!(trial(&["127.0.0.1"], 4000, &json!({})), Ok(pong()));
+    assert_eq!(trial(&["else"], 4000, &lax), Ok(pong()));
+    let other = trial(&["else"], 4000, &json!({})).unwrap_err();
+    assert!(other.contains("not valid for name"), "{other}");
+    for settings in [json!({}), lax] {
+        let expired = trial(&["127.0.0.1"], 2020, &settings).unwrap_err();
+        assert!(expired.contains("expired"), "{expired}");
+    }
+}
