@@ -12,10 +12,16 @@ pub mod decode;
 pub mod dtype;
 mod dtype_text;
 mod elements;
+pub mod encode;
 pub mod field;
+mod inferred;
+mod items;
 pub mod json;
 pub mod number;
+mod source;
+mod tagged;
 pub mod wire;
+mod wire_out;
 
 pub use cause::Cause;
 
