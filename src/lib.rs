@@ -4,13 +4,21 @@
 //!
 //! 1. [`plan`]: what a list of features means, compiled once: join keys, hash fields, columns.
 //! 2. [`entity_key`]: rows of join-key values become Feast's key bytes.
-//! 3. [`redis`]: commands out, replies scanned where they lie into a grid of cells.
-//! 4. [`features`]: the answer, which owns the reply's bytes and decodes what is asked for.
-//! 5. [`value`]: Feast's `Value` messages, from wire bytes to Arrow columns and back.
+//! 3. [`redis`]: commands out through a connection, bytes in.
+//! 4. [`grid`]: the replies, scanned where they lie into cells.
+//! 5. [`features`]: the answer, which owns the reply's bytes and decodes what is asked for.
+//! 6. [`value`]: Feast's `Value` messages, from wire bytes to Arrow columns and back.
 //!
-//! A write goes the other way, through [`write`]. Only `python` knows Python; the rest is built
+//! [`read`] strings them together. A write goes the other way, through [`write`](mod@write). Only `python` knows Python; the rest is built
 //! and tested without it (`cargo test --no-default-features`).
 
+pub mod entity_key;
 pub mod error;
+pub mod features;
+pub mod grid;
+pub mod plan;
+#[cfg(feature = "python")]
+mod python;
 pub mod redis;
 pub mod value;
+pub mod write;

@@ -2,11 +2,17 @@
 //!
 //! - [`config`]: addresses, credentials, TLS and limits, from every form in which they are written.
 //! - [`command`]: commands into one buffer, in segments that bound what is in flight.
-//! - [`reply`]: replies taken in as they arrive, without I/O of their own.
+//! - [`reply`] and [`tree`]: replies taken in as they arrive, without I/O of their own.
 //! - [`connection`] and [`pool`]: sockets, blocking and async, under a [`Deadline`].
 
 pub mod command;
+pub mod config;
+pub mod connection;
 pub mod deadline;
+pub mod pool;
 pub mod reply;
+pub mod tls;
+pub mod tree;
 
 pub use deadline::Deadline;
+pub use pool::Pool;

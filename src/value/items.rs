@@ -9,8 +9,9 @@ use super::dtype::FeastType;
 use super::source::{
     binaries, booleans, cannot, decimals, doubles, integers, seconds, texts, uuids,
 };
+use super::varint::write_varint;
 use super::wire::NULL_TIMESTAMP;
-use super::wire_out::{delimited, varint};
+use super::wire_out::delimited;
 use crate::error::Result;
 
 /// All elements of a list column, of one type.
@@ -111,7 +112,7 @@ impl Items {
                 for row in rows {
                     let null = values.is_null(row);
                     let number = if null { *default } else { values.value(row) };
-                    varint(number as u64, &mut packed);
+                    write_varint(&mut packed, number as u64);
                 }
             }
             Self::Doubles(values) => {

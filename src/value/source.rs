@@ -173,7 +173,7 @@ fn python_decimal(digits: i128, scale: i8) -> String {
 }
 
 /// Bytes.
-pub(super) fn binaries(array: &dyn Array) -> Result<LargeBinaryArray> {
+pub(crate) fn binaries(array: &dyn Array) -> Result<LargeBinaryArray> {
     let array = plain(array)?;
     match array.data_type() {
         DataType::Binary

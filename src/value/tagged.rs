@@ -6,6 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use super::field::{Field, Layout};
 use super::source::cannot;
+use super::varint::write_varint;
 use super::wire::{NULL_TIMESTAMP, Value, parse};
 use super::wire_out;
 use crate::error::Result;
@@ -122,7 +123,7 @@ fn list_body(field: Field, items: &[Json], tags: bool) -> Result<Vec<u8>> {
             Layout::TextList => wire_out::delimited(1, text(item)?.as_bytes(), &mut body),
             Layout::BytesList => wire_out::delimited(1, &base64(item)?, &mut body),
             Layout::VarintList => {
-                wire_out::varint(scalar_integer(field, item)? as u64, &mut packed);
+                write_varint(&mut packed, scalar_integer(field, item)? as u64);
             }
             Layout::DoubleList => packed.extend_from_slice(&double(item)?.to_le_bytes()),
             Layout::FloatList => packed.extend_from_slice(&(double(item)? as f32).to_le_bytes()),
@@ -163,7 +164,7 @@ pub(super) fn scalar_map_entry(key: &[u8], cell: &[u8], body: &mut Vec<u8>) -> R
     let mut map_key = Vec::new();
     let mut varint = |number, bits| {
         wire_out::tag(number, 0, &mut map_key);
-        wire_out::varint(bits, &mut map_key);
+        write_varint(&mut map_key, bits);
     };
     match parse(key)? {
         Value::Null => {}

@@ -1,28 +1,19 @@
 //! Protobuf wire bytes, written: tags, varints, and the `Value`s of Feast.
 
 use super::field::{Field, Layout};
-
-/// Appends a varint.
-#[inline]
-pub(super) fn varint(mut bits: u64, out: &mut Vec<u8>) {
-    while bits >= 0x80 {
-        out.push(bits as u8 | 0x80);
-        bits >>= 7;
-    }
-    out.push(bits as u8);
-}
+use super::varint::write_varint;
 
 /// Appends a tag.
 #[inline]
 pub(super) fn tag(number: u32, wire_type: u32, out: &mut Vec<u8>) {
-    varint(u64::from(number << 3 | wire_type), out);
+    write_varint(out, u64::from(number << 3 | wire_type));
 }
 
 /// Appends a length-delimited field.
 #[inline]
 pub(super) fn delimited(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
     tag(number, 2, out);
-    varint(bytes.len() as u64, out);
+    write_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
@@ -30,7 +21,7 @@ pub(super) fn delimited(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
 #[inline]
 pub(super) fn integer(field: Field, number: i64, out: &mut Vec<u8>) {
     tag(field as u32, 0, out);
-    varint(number as u64, out);
+    write_varint(out, number as u64);
 }
 
 /// Appends a `Value` that is a float or a double. A scalar that is not a number is null in Feast,
@@ -60,7 +51,7 @@ pub(super) fn zoned_timestamp(seconds: i64, zone: &str) -> Vec<u8> {
     let mut body = Vec::new();
     if seconds != 0 {
         tag(1, 0, &mut body);
-        varint(seconds as u64, &mut body);
+        write_varint(&mut body, seconds as u64);
     }
     if !zone.is_empty() {
         delimited(2, zone.as_bytes(), &mut body);

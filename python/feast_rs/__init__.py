@@ -1,0 +1,79 @@
+"""Feast's online path on Redis, in Rust.
+
+Set ``online_store.type: feast_rs.RedisOnlineStore`` in ``feature_store.yaml``; everything else of
+a Feast deployment stays as it is, the bytes in Redis included.
+
+Importing this package imports neither Feast nor the extension module, starts no thread and opens
+no socket; what is used is loaded when it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from feast_rs.errors import (
+    ArgumentError,
+    ConfigError,
+    ConnectionError,
+    DecodeError,
+    EncodeError,
+    EntityKeyError,
+    FeastRsError,
+    MissingJoinKeyError,
+    ProtocolError,
+    ServerError,
+    TimeoutError,
+)
+
+if TYPE_CHECKING:
+    from feast_rs.config import RedisOnlineStoreConfig
+    from feast_rs.entity_keys import deserialize_entity_keys, serialize_entity_keys
+    from feast_rs.online_store import RedisOnlineStore
+    from feast_rs.response import OnlineResponse
+    from feast_rs.values import decode_values, encode_values
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArgumentError",
+    "ConfigError",
+    "ConnectionError",
+    "DecodeError",
+    "EncodeError",
+    "EntityKeyError",
+    "FeastRsError",
+    "MissingJoinKeyError",
+    "OnlineResponse",
+    "ProtocolError",
+    "RedisOnlineStore",
+    "RedisOnlineStoreConfig",
+    "ServerError",
+    "TimeoutError",
+    "__version__",
+    "decode_values",
+    "deserialize_entity_keys",
+    "encode_values",
+    "serialize_entity_keys",
+]
+
+_HOMES = {
+    "OnlineResponse": "response",
+    "RedisOnlineStore": "online_store",
+    "RedisOnlineStoreConfig": "online_store",
+    "decode_values": "values",
+    "deserialize_entity_keys": "entity_keys",
+    "encode_values": "values",
+    "serialize_entity_keys": "entity_keys",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,156 @@
+"""The ``online_store`` section of ``feature_store.yaml``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from feast.repo_config import FeastConfigBaseModel
+from pydantic import ConfigDict, Field, PrivateAttr
+
+from feast_rs import _core
+
+# Settings that can hold a password or a token.
+_SECRETS = frozenset({"connection_string", "password", "auth_token", "username", "ssl_password"})
+
+# Settings about what is written and answered; all others are about the connection.
+_STORE_SETTINGS = frozenset(
+    {"type", "key_ttl_seconds", "full_scan_for_deletion", "skip_dedup", "strict_status"}
+)
+
+
+class RedisOnlineStoreConfig(FeastConfigBaseModel):
+    """Configuration of :class:`feast_rs.RedisOnlineStore`.
+
+    Stock Feast's settings are accepted as they are, ``connection_string`` also as a URL
+    (``redis://``, ``rediss://``, ``unix://``). A setting of its own (``password``, ``ssl``...)
+    wins over the same one inside ``connection_string``.
+    """
+
+    # A validation error must not quote the connection string.
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    type: Literal["feast_rs.RedisOnlineStore", "feast_rs.online_store.RedisOnlineStore"] = (
+        "feast_rs.RedisOnlineStore"
+    )
+    """Selects this store."""
+
+    redis_type: Literal["redis", "redis_cluster", "redis_sentinel"] = "redis"
+    """What runs at the address. Only ``redis``, a standalone server, is supported yet."""
+
+    client: Literal["redis", "glide"] = "redis"
+    """Stock Feast's choice of client library; ignored."""
+
+    sentinel_master: str = "mymaster"
+    """The name under which Sentinel knows the primary; not used yet."""
+
+    connection_string: str = "localhost:6379"
+    """``host:port,parameter=value,...`` as in stock Feast, or a URL."""
+
+    key_ttl_seconds: int | None = None
+    """Time to live of an entity's key, set anew by each write to it."""
+
+    full_scan_for_deletion: bool | None = True
+    """Whether a deleted feature view's data is looked for in all of Redis and removed."""
+
+    skip_dedup: bool = False
+    """Write every row without comparing its event timestamp with the stored one."""
+
+    strict_status: bool = False
+    """Answer NOT_FOUND for what is not stored and OUTSIDE_MAX_AGE, with a null, for a row older
+    than its view's ``ttl``; stock Feast answers PRESENT for both."""
+
+    db: int | None = Field(default=None, ge=0)
+    """Number of the database."""
+
+    username: str | int | None = None
+    """ACL user."""
+
+    password: str | int | None = None
+    """Password. YAML reads ``password: 123456`` as a number; it is taken as the text."""
+
+    auth_token: str | int | None = None
+    """ElastiCache's word for the password."""
+
+    ssl: bool | None = None
+    """Speak TLS, with verification unless ``ssl_cert_reqs: none``."""
+
+    ssl_cert_reqs: str | None = None
+    """``required`` (the default) or ``none``, which turns verification off."""
+
+    ssl_ca_certs: str | None = None
+    """Path of a PEM file with the authorities to trust, in place of the system's."""
+
+    ssl_ca_path: str | None = None
+    """Path of a directory of such files."""
+
+    ssl_ca_data: str | None = None
+    """The authorities themselves, as PEM text."""
+
+    ssl_certfile: str | None = None
+    """Path of the client's certificate, PEM."""
+
+    ssl_keyfile: str | None = None
+    """Path of the client's key, PEM."""
+
+    ssl_check_hostname: bool | None = None
+    """Whether the certificate must name the host; true unless verification is off."""
+
+    ssl_server_name: str | None = None
+    """The name that the certificate must have, where it is not the host's."""
+
+    ssl_min_version: str | int | None = None
+    """The oldest TLS version to speak; 1.2 unless given."""
+
+    socket_timeout: float | None = Field(default=None, ge=0)
+    """The longest silence of the server, in seconds; 10 unless given, 0 for no limit."""
+
+    socket_connect_timeout: float | None = Field(default=None, ge=0)
+    """Seconds to be connected and logged in; 5 unless given, 0 for no limit."""
+
+    request_timeout_ms: int | None = Field(default=10_000, ge=0)
+    """Limit on a whole read, in milliseconds; 0 or null for no limit."""
+
+    socket_keepalive: bool | None = None
+    """TCP probes on idle connections; true unless given."""
+
+    tcp_keepalive: bool | None = None
+    """The same as ``socket_keepalive``."""
+
+    redis_pool_size: int | None = Field(default=None, ge=1)
+    """Connections at the most, for blocking and for async calls each; 64 unless given."""
+
+    max_connections: int | None = Field(default=None, ge=1)
+    """The same as ``redis_pool_size``."""
+
+    max_reply_bytes: int | None = Field(default=None, ge=1)
+    """The largest reply to one request; 1 GiB unless given."""
+
+    client_name: str | None = None
+    """The name that the connections have in Redis' ``CLIENT LIST``."""
+
+    unix_socket_path: str | None = None
+    """Path of a Unix socket, in place of host and port."""
+
+    _connection_key: str = PrivateAttr(default="")
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Rejects what cannot be used when the file is read, not at the first request."""
+        self._connection_key = self.connection_settings()
+        _core.check_settings(self._connection_key)
+
+    def connection_settings(self) -> str:
+        """What :class:`feast_rs._core.Client` needs to know, as JSON."""
+        settings = self.model_dump(exclude=set(_STORE_SETTINGS), exclude_none=True)
+        for name in _SECRETS & settings.keys():
+            settings[name] = str(settings[name])
+        # An explicit null means no limit, which differs from not given.
+        settings["request_timeout_ms"] = self.request_timeout_ms
+        return json.dumps(settings)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, "***" if name in _SECRETS and value is not None else value

@@ -1,0 +1,61 @@
+"""The exceptions of feast-rs.
+
+All derive from :class:`FeastRsError`. Each also derives from what callers of stock Feast, or of
+Python's own sockets, catch in its place. A message says what happened, to which address, view,
+feature or entity, and what to do; it never holds a password.
+"""
+
+from __future__ import annotations
+
+import builtins
+
+from google.protobuf.message import DecodeError as ProtobufDecodeError
+
+
+class FeastRsError(Exception):
+    """Base of all exceptions that feast-rs raises."""
+
+
+class ConfigError(FeastRsError, ValueError):
+    """The ``online_store`` section of ``feature_store.yaml`` cannot be used as it is written."""
+
+
+class ConnectionError(FeastRsError, builtins.ConnectionError):
+    """Redis could not be reached, or went away."""
+
+
+class TimeoutError(FeastRsError, builtins.TimeoutError):
+    """A time limit passed: connecting, the server's silence, or the whole request."""
+
+
+class ServerError(FeastRsError):
+    """Redis answered with an error: a wrong password, a key of another type, no memory left."""
+
+
+class ProtocolError(FeastRsError):
+    """The server's bytes are no Redis protocol, or a reply is larger than ``max_reply_bytes``."""
+
+
+class DecodeError(FeastRsError, ProtobufDecodeError, ValueError):
+    """Stored bytes are not a Feast value, or not one that the declared type can hold."""
+
+
+class EncodeError(FeastRsError, ValueError, TypeError):
+    """A value cannot be written as the declared Feast type."""
+
+
+class EntityKeyError(FeastRsError, ValueError, TypeError):
+    """A value cannot be part of an entity key: it is null, or of a type or size that is not
+    allowed."""
+
+
+class ArgumentError(FeastRsError, ValueError):
+    """The arguments of a call do not fit together."""
+
+
+class MissingJoinKeyError(FeastRsError, KeyError):
+    """The entity rows lack a join key of a requested feature view."""
+
+    def __str__(self) -> str:
+        # KeyError would show the message's repr.
+        return str(self.args[0]) if self.args else ""

@@ -1,0 +1,181 @@
+"""Everything that depends on the release of Feast."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from feast import utils
+from feast.value_type import ValueType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from feast import FeatureService
+
+logger = logging.getLogger(__name__)
+
+
+class RequestContext(NamedTuple):
+    """What Feast finds out about a feature list from the registry."""
+
+    feature_refs: list[str]
+    on_demand_views: list[Any]
+    join_key_by_entity: dict[str, str]
+    type_by_join_key: dict[str, ValueType]
+    join_keys: set[str]
+    views: list[tuple[Any, list[str]]]
+    result_names: frozenset[str]
+    request_data: set[str]
+    has_entityless_view: bool
+
+
+def request_context(
+    registry: Any, project: str, features: list[str] | FeatureService, full_feature_names: bool
+) -> RequestContext:
+    """Resolves a feature list through Feast, with all its checks and errors."""
+    cached: Callable[..., tuple[Any, ...]] | None = getattr(
+        utils, "_get_cached_request_context", None
+    )
+    if cached is not None:
+        return RequestContext(*cached(registry, project, features, full_feature_names))
+    return RequestContext(*_resolve(registry, project, features, full_feature_names))
+
+
+def _resolve(
+    registry: Any, project: str, features: list[str] | FeatureService, full_feature_names: bool
+) -> tuple[Any, ...]:
+    """The steps of `_get_online_request_context` for releases that did not have it."""
+    resolve = getattr(utils, "_get_online_request_context", None)
+    if resolve is not None:
+        context = list(resolve(registry, project, features, full_feature_names))
+    else:
+        refs = utils._get_features(registry, project, features, allow_cache=True)
+        views, on_demand = utils._get_feature_views_to_use(
+            registry=registry,
+            project=project,
+            features=features,
+            allow_cache=True,
+            hide_dummy_entity=False,
+        )
+        by_entity, types, join_keys = utils._get_entity_maps(registry, project, views)
+        utils._validate_feature_refs(refs, full_feature_names)
+        grouped, grouped_on_demand = utils._group_feature_refs(refs, views, on_demand)
+        names = set()
+        for ref in refs:
+            view, _, feature = ref.rpartition(":")
+            names.add(f"{view}__{feature}" if full_feature_names else feature)
+        context = [
+            refs,
+            on_demand,
+            by_entity,
+            types,
+            join_keys,
+            grouped,
+            names,
+            utils.get_needed_request_data(grouped_on_demand),
+            any("__dummy" in (view.entities or []) for view, _ in grouped),
+        ]
+    join_keys = set(context[4])
+    for view in context[1]:
+        for entity in getattr(view, "entities", None) or []:
+            if isinstance(entity, str):
+                entity = registry.get_entity(entity, project, allow_cache=True)
+            join_keys.add(entity)
+    context[4] = join_keys
+    context[6] = frozenset(context[6])
+    return tuple(context)
+
+
+def registry_state(registry: Any) -> object | None:
+    """A value that changes when the registry's content may have; None when nothing is cached
+    and every request has to ask."""
+    created = getattr(registry, "cached_registry_proto_created", None)
+    valid = getattr(registry, "is_cache_valid", None)
+    if created is None or valid is None or not valid():
+        return None
+    return (id(registry), created)
+
+
+def stored_view_name(view: Any, config: Any) -> str:
+    """The view's name in Redis: with a ``_vN`` suffix when versions are kept online."""
+    name: str = view.name
+    if getattr(config.registry, "enable_online_feature_view_versioning", False):
+        version = getattr(view.projection, "version_tag", None)
+        if version is None:
+            version = getattr(view, "current_version_number", None)
+        if version is not None and version > 0:
+            name = f"{name}_v{version}"
+    return name
+
+
+def feature_types(views: list[tuple[Any, list[str]]]) -> dict[str, ValueType]:
+    """The value types of the requested features, by plain and by full name."""
+    types = {}
+    for view, features in views:
+        view_name = view.projection.name_to_use()
+        for field in view.features:
+            if field.name in features:
+                value_type = field.dtype.to_value_type()
+                types[field.name] = value_type
+                types[f"{view_name}__{field.name}"] = value_type
+    return types
+
+
+def transform_on_demand(response: Any, context: RequestContext, full_feature_names: bool) -> None:
+    """Appends the outputs of the on-demand views to a response message."""
+    arguments: dict[str, Any] = {}
+    if "feature_types" in utils._augment_response_with_on_demand_transforms.__code__.co_varnames:
+        arguments["feature_types"] = feature_types(context.views)
+    utils._augment_response_with_on_demand_transforms(
+        response,
+        context.feature_refs,
+        context.on_demand_views,
+        full_feature_names,
+        **arguments,
+    )
+
+
+@contextmanager
+def tracked_read() -> Iterator[None]:
+    """Reports the time of a read to Feast's metrics, where they are on."""
+    metrics = _metrics()
+    if metrics is None:
+        yield
+        return
+    start = time.monotonic()
+    yield
+    metrics.track_online_store_read(time.monotonic() - start)
+
+
+def _metrics() -> Any | None:
+    try:
+        from feast import metrics
+
+        return metrics if metrics._config.online_features else None
+    except Exception:
+        return None
+
+
+def register_as_stock_store(store: type) -> None:
+    """Lets ``isinstance(store, feast's RedisOnlineStore)`` hold, which
+    ``FeatureStore.precompute_feature_service`` asks; only where redis-py is there to import it.
+    """
+    if importlib.util.find_spec("redis") is None:
+        return
+    try:
+        from feast.infra.online_stores.redis import RedisOnlineStore
+    except Exception as cause:  # a redis-py that Feast cannot use is as good as none
+        logger.debug("stock Feast's Redis store cannot be imported: %s", cause)
+        return
+    RedisOnlineStore.register(store)
+
+
+def join_key_map(view: Any) -> Mapping[str, str]:
+    """The projection's join keys by their aliases' originals."""
+    result: Mapping[str, str] = view.projection.join_key_map or {}
+    return result

@@ -1,0 +1,401 @@
+"""The online store that Feast is pointed at by ``type: feast_rs.RedisOnlineStore``."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from feast import Entity, FeatureService, FeatureView, RepoConfig, utils
+from feast.infra.online_stores.online_store import OnlineStore
+from feast.infra.supported_async_methods import SupportedAsyncMethods
+from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from feast_rs import _core, deletion, dtypes, event_loop, feast_compat
+from feast_rs.config import RedisOnlineStoreConfig
+from feast_rs.request import BoundRequest, Plan, Planner, bind, columnar
+from feast_rs.response import OnlineResponse, vector_column
+
+__all__ = ["RedisOnlineStore", "RedisOnlineStoreConfig"]
+
+logger = logging.getLogger(__name__)
+
+Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
+ReadRow = tuple[datetime | None, dict[str, Value] | None]
+Progress = Callable[[int], Any]
+
+
+class RedisOnlineStore(OnlineStore):
+    """Feast's online store on Redis: stock Feast's keys, values and answers, read and written in
+    Rust without the GIL.
+
+    It connects at the first call, and again in a forked child; it can be used from any thread and
+    any event loop, and pickled.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._client: tuple[str, _core.Client] | None = None
+        self._planner = Planner()
+        feast_compat.register_as_stock_store(RedisOnlineStore)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), ())
+
+    @property
+    def async_supported(self) -> SupportedAsyncMethods:
+        """Both reads and writes."""
+        return SupportedAsyncMethods(read=True, write=True)
+
+    # Reads
+
+    def get_online_features(
+        self,
+        config: RepoConfig,
+        features: list[str] | FeatureService,
+        entity_rows: list[dict[str, Any]] | Mapping[str, Any],
+        registry: Any,
+        project: str,
+        full_feature_names: bool = False,
+        include_feature_view_version_metadata: bool = False,
+        **unknown: Any,
+    ) -> Any:
+        """Reads features; see ``feast.FeatureStore.get_online_features``.
+
+        Raises:
+            MissingJoinKeyError: The rows lack a join key.
+            EntityKeyError: A join key's value is null or of a wrong type.
+            ConnectionError, TimeoutError, ServerError, ProtocolError: Redis did not answer as it
+                should.
+        """
+        if _is_precomputed(features):
+            stock = super().get_online_features(
+                config, features, entity_rows, registry, project, full_feature_names
+            )
+            return OnlineResponse.from_proto(stock.proto, stock._feature_types)
+        request = self._bind(config, features, entity_rows, registry, project, full_feature_names)
+        with feast_compat.tracked_read():
+            answer = self._connected(config).read(
+                request.plan.core, request.keys, request.rows, config.online_store.strict_status
+            )
+        return _respond(
+            request, answer, full_feature_names, include_feature_view_version_metadata
+        )
+
+    async def get_online_features_async(
+        self,
+        config: RepoConfig,
+        features: list[str] | FeatureService,
+        entity_rows: list[dict[str, Any]] | Mapping[str, Any],
+        registry: Any,
+        project: str,
+        full_feature_names: bool = False,
+        include_feature_view_version_metadata: bool = False,
+        **unknown: Any,
+    ) -> Any:
+        """Reads features without blocking the event loop; raises what
+        :meth:`get_online_features` does."""
+        if _is_precomputed(features):
+            stock = await super().get_online_features_async(
+                config, features, entity_rows, registry, project, full_feature_names
+            )
+            return OnlineResponse.from_proto(stock.proto, stock._feature_types)
+        request = self._bind(config, features, entity_rows, registry, project, full_feature_names)
+        client = self._connected(config)
+        with feast_compat.tracked_read():
+            answer = await event_loop.run(
+                lambda completions, token: client.read_async(
+                    request.plan.core,
+                    request.keys,
+                    request.rows,
+                    config.online_store.strict_status,
+                    completions,
+                    token,
+                )
+            )
+        return _respond(
+            request, answer, full_feature_names, include_feature_view_version_metadata
+        )
+
+    def online_read(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        entity_keys: list[EntityKey],
+        requested_features: list[str] | None = None,
+    ) -> list[ReadRow]:
+        """Reads one feature view for entity keys; see ``OnlineStore.online_read``."""
+        names, plan = _view_plan(config, table, requested_features)
+        answer = self._connected(config).read_entities(
+            plan,
+            [key.SerializeToString() for key in entity_keys],
+            config.entity_key_serialization_version,
+            config.project,
+        )
+        return _read_rows(names, answer)
+
+    async def online_read_async(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        entity_keys: list[EntityKey],
+        requested_features: list[str] | None = None,
+    ) -> list[ReadRow]:
+        """Reads one feature view for entity keys without blocking the event loop."""
+        names, plan = _view_plan(config, table, requested_features)
+        keys = [key.SerializeToString() for key in entity_keys]
+        client = self._connected(config)
+        answer = await event_loop.run(
+            lambda completions, token: client.read_entities_async(
+                plan,
+                keys,
+                config.entity_key_serialization_version,
+                config.project,
+                completions,
+                token,
+            )
+        )
+        return _read_rows(names, answer)
+
+    def read_precomputed_vectors(
+        self,
+        config: RepoConfig,
+        feature_service_name: str,
+        project: str,
+        entity_keys: list[EntityKey],
+    ) -> list[bytes | None]:
+        """Reads precomputed vectors; unlike stock Feast's, an error is raised, not taken for a
+        vector that is not there."""
+        view = deletion.precomputed_view(feature_service_name)
+        return _vectors(self.online_read(config, view, entity_keys, ["vector"]))
+
+    async def read_precomputed_vectors_async(
+        self,
+        config: RepoConfig,
+        feature_service_name: str,
+        project: str,
+        entity_keys: list[EntityKey],
+    ) -> list[bytes | None]:
+        """Reads precomputed vectors without blocking the event loop."""
+        view = deletion.precomputed_view(feature_service_name)
+        return _vectors(await self.online_read_async(config, view, entity_keys, ["vector"]))
+
+    # Writes
+
+    def online_write_batch(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        data: list[Row],
+        progress: Progress | None,
+    ) -> None:
+        """Writes rows; see ``OnlineStore.online_write_batch``.
+
+        A row that is not newer than the stored one, or than an earlier row of the batch, is
+        skipped unless ``skip_dedup`` is set.
+
+        Raises:
+            ServerError: Redis refused a row; the message has the view, the entity, Redis' words
+                and how many rows were acknowledged.
+        """
+        batch = _write_batch(config, table, data)
+        skipped, replies = self._connected(config).write(batch, config.online_store.skip_dedup)
+        _report(progress, skipped, replies)
+
+    async def online_write_batch_async(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        data: list[Row],
+        progress: Progress | None,
+    ) -> None:
+        """Writes rows without blocking the event loop."""
+        batch = _write_batch(config, table, data)
+        client = self._connected(config)
+        skip_dedup = config.online_store.skip_dedup
+        skipped, replies = await event_loop.run(
+            lambda completions, token: client.write_async(batch, skip_dedup, completions, token)
+        )
+        _report(progress, skipped, replies)
+
+    # The store's life
+
+    def update(
+        self,
+        config: RepoConfig,
+        tables_to_delete: Sequence[FeatureView],
+        tables_to_keep: Sequence[FeatureView],
+        entities_to_delete: Sequence[Entity],
+        entities_to_keep: Sequence[Entity],
+        partial: bool,
+    ) -> None:
+        """Deletes the data of feature views that are gone, if ``full_scan_for_deletion``."""
+        if config.online_store.full_scan_for_deletion:
+            for table in tables_to_delete:
+                self.delete_table(config, table)
+
+    def teardown(
+        self,
+        config: RepoConfig,
+        tables: Sequence[FeatureView],
+        entities: Sequence[Entity],
+    ) -> None:
+        """Deletes all data of this project's entities that the tables are about."""
+        for join_keys in sorted({tuple(table.join_keys) for table in tables}):
+            self.delete_entity_values(config, list(join_keys))
+
+    def delete_entity_values(self, config: RepoConfig, join_keys: list[str]) -> None:
+        """Deletes every key of these join keys in this project, and in no other."""
+        deletion.delete_entities(self._connected(config), config, join_keys)
+
+    def delete_table(self, config: RepoConfig, table: FeatureView) -> None:
+        """Deletes a feature view's data; keys that hold no other view's go with it."""
+        deletion.delete_view(self._connected(config), config, table)
+
+    def _is_versioned_read_supported(self) -> bool:
+        return True
+
+    def _get_client(self, online_store_config: Any) -> deletion.KeyScanner:
+        """What ``FeatureStore.precompute_feature_service`` looks for entities with."""
+        return deletion.KeyScanner(self._client_of(online_store_config))
+
+    # What calls have in common
+
+    def _bind(
+        self,
+        config: RepoConfig,
+        features: list[str] | FeatureService,
+        entity_rows: list[dict[str, Any]] | Mapping[str, Any],
+        registry: Any,
+        project: str,
+        full_feature_names: bool,
+    ) -> BoundRequest:
+        columns = columnar(entity_rows)
+        plan = self._planner.plan(
+            config, registry, project, features, full_feature_names, tuple(columns)
+        )
+        return bind(plan, columns)
+
+    def _connected(self, config: RepoConfig) -> _core.Client:
+        return self._client_of(config.online_store)
+
+    def _client_of(self, settings: RedisOnlineStoreConfig) -> _core.Client:
+        known = self._client
+        if known is not None and known[0] is settings._connection_key:
+            return known[1]
+        with self._lock:
+            known = self._client
+            if known is None or known[0] != settings._connection_key:
+                client = _core.Client(settings.connection_settings())
+                for notice in client.notices:
+                    logger.warning("online_store: %s", notice)
+                self._client = known = (settings._connection_key, client)
+            else:
+                self._client = known = (settings._connection_key, known[1])
+            return known[1]
+
+
+def _is_precomputed(features: Any) -> bool:
+    return isinstance(features, FeatureService) and getattr(features, "precompute_online", False)
+
+
+def _respond(
+    request: BoundRequest, answer: _core.Answer, full_feature_names: bool, with_versions: bool
+) -> OnlineResponse:
+    plan = request.plan
+    answer.surround(plan.shown, request.before, [])
+    if plan.context.on_demand_views:
+        _add_on_demand(plan, answer, full_feature_names)
+    elif len(plan.context.result_names) != sum(len(names) for _, names in plan.context.views):
+        _drop_unrequested(plan, answer)
+    return OnlineResponse(answer, plan.feature_types, plan.versions if with_versions else [])
+
+
+def _add_on_demand(plan: Plan, answer: _core.Answer, full_feature_names: bool) -> None:
+    """Runs the on-demand views, through Feast's own transformation, on the response message."""
+    proto = GetOnlineFeaturesResponse.FromString(answer.message([]))
+    before = len(proto.results)
+    feast_compat.transform_on_demand(proto, plan.context, full_feature_names)
+    declared = {
+        field.name: field.dtype for view in plan.context.on_demand_views for field in view.features
+    }
+    names = proto.metadata.feature_names.val
+    after = []
+    for name, vector in zip(names[before:], proto.results[before:], strict=True):
+        dtype = declared.get(name) or declared.get(name.partition("__")[2])
+        value_type = dtype.to_value_type() if dtype is not None else None
+        after.append(vector_column(name, vector, value_type))
+    answer.surround([], [], after)
+    _drop_unrequested(plan, answer)
+
+
+def _drop_unrequested(plan: Plan, answer: _core.Answer) -> None:
+    keys = [name for _, name, _ in plan.keys + plan.echoed]
+    answer.retain([*plan.context.result_names, *keys])
+
+
+def _view_plan(
+    config: RepoConfig, table: FeatureView, requested: list[str] | None
+) -> tuple[list[str], _core.Plan]:
+    names = list(requested) if requested else [field.name for field in table.features]
+    declared = {field.name: field.dtype for field in table.features}
+    plan = _core.Plan([])
+    group = plan.add_group([], [], config.entity_key_serialization_version, config.project)
+    view = feast_compat.stored_view_name(table, config)
+    for name in names:
+        plan.add_column(group, name, view, name, dtypes.spell(declared.get(name)), None)
+    return names, plan
+
+
+def _read_rows(names: list[str], answer: _core.Answer) -> list[ReadRow]:
+    if not names:
+        return [(None, None)] * answer.num_rows
+    _, (seconds, nanos) = answer.event_times()[0]
+    columns = [
+        [Value() if cell is None else Value.FromString(cell) for cell in cells]
+        for cells in answer.cells()
+    ]
+    times = [
+        datetime.fromtimestamp(second, tz=timezone.utc).replace(microsecond=nano // 1000)
+        for second, nano in zip(seconds.tolist(), nanos.tolist(), strict=True)
+    ]
+    return [
+        (time, dict(zip(names, values, strict=True)))
+        for time, *values in zip(times, *columns, strict=True)
+    ]
+
+
+def _vectors(rows: list[ReadRow]) -> list[bytes | None]:
+    values = [features["vector"] if features else Value() for _, features in rows]
+    return [value.bytes_val if value.HasField("bytes_val") else None for value in values]
+
+
+def _write_batch(config: RepoConfig, table: FeatureView, data: list[Row]) -> _core.WriteBatch:
+    settings = config.online_store
+    batch = _core.WriteBatch(
+        feast_compat.stored_view_name(table, config),
+        config.project,
+        config.entity_key_serialization_version,
+        settings.key_ttl_seconds or None,
+    )
+    for entity_key, values, timestamp, _ in data:
+        time = Timestamp()
+        time.FromDatetime(utils.make_tzaware(timestamp))
+        features = [(name, value.SerializeToString()) for name, value in values.items()]
+        batch.add(entity_key.SerializeToString(), time.seconds, time.nanos, features)
+    return batch
+
+
+def _report(progress: Progress | None, skipped: int, replies: int) -> None:
+    """Calls `progress` as often, and with the same numbers, as stock Feast does."""
+    if progress is None:
+        return
+    for _ in range(skipped):
+        progress(1)
+    progress(replies)
+

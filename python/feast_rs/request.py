@@ -1,0 +1,280 @@
+"""What a call of ``get_online_features`` means: compiled once per feature list and registry
+state, then bound to the rows of each call."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
+from feast.value_type import ValueType
+
+from feast_rs import _core, dtypes, feast_compat
+from feast_rs.entity_keys import key_column, proto_values
+from feast_rs.errors import ArgumentError, MissingJoinKeyError
+
+if TYPE_CHECKING:
+    from feast import FeatureService, RepoConfig
+
+# Plans that are kept. A service asks for a few feature lists; more than this are made up.
+_PLANS = 1024
+
+
+@dataclass
+class Plan:
+    """A compiled feature list for requests with certain columns."""
+
+    core: _core.Plan
+    context: feast_compat.RequestContext
+    feature_types: dict[str, ValueType]
+    versions: list[tuple[str, int]]
+    """View names and version numbers, for the response's metadata."""
+    keys: list[tuple[str, str, str | None]] = field(default_factory=list)
+    """The join keys that are read with: the request's column, the join key, the declared type."""
+    echoed: list[tuple[str, str, str | None]] = field(default_factory=list)
+    """Join keys that no requested view has, which the response repeats."""
+    request_data: list[str] = field(default_factory=list)
+    """Columns that on-demand views take from the request."""
+    unknown: list[str] = field(default_factory=list)
+    """Columns that mean nothing here; Feast checks and drops them."""
+    entityless: bool = False
+    """Whether a constant key column follows `keys`."""
+
+    @property
+    def shown(self) -> list[int]:
+        """The places of the key columns that the response repeats."""
+        return list(range(len(self.keys)))
+
+
+class BoundRequest(NamedTuple):
+    """A plan with the rows of one call."""
+
+    plan: Plan
+    rows: int
+    keys: list[_core.KeyColumn]
+    before: list[_core.Column]
+
+
+class Planner:
+    """Compiles and keeps plans, one planner per store."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._plans: dict[Any, tuple[object, Plan]] = {}
+
+    def plan(
+        self,
+        config: RepoConfig,
+        registry: Any,
+        project: str,
+        features: list[str] | FeatureService,
+        full_feature_names: bool,
+        columns: tuple[str, ...],
+    ) -> Plan:
+        """The plan of a feature list for requests with these columns.
+
+        A plan is reused as long as the registry's cache is the same and still valid.
+        """
+        listed = tuple(features) if isinstance(features, list) else ("", features.name)
+        key = (listed, project, full_feature_names, columns)
+        state = feast_compat.registry_state(registry)
+        if state is not None:
+            known = self._plans.get(key)
+            if known is not None and known[0] == state:
+                return known[1]
+        context = feast_compat.request_context(registry, project, features, full_feature_names)
+        plan = compile_plan(config, context, full_feature_names, columns)
+        # Resolving may have refreshed the registry's cache.
+        state = feast_compat.registry_state(registry)
+        if state is not None:
+            with self._lock:
+                if len(self._plans) >= _PLANS:
+                    self._plans.clear()
+                self._plans[key] = (state, plan)
+        return plan
+
+
+def compile_plan(
+    config: RepoConfig,
+    context: feast_compat.RequestContext,
+    full_feature_names: bool,
+    columns: tuple[str, ...],
+) -> Plan:
+    """Decides all that does not depend on the rows."""
+    join_keys = _sort_columns(context, columns)
+    groups = [
+        (view, features, _key_columns(view, context, join_keys)) for view, features in context.views
+    ]
+    used = {column for _, _, pairs in groups for _, column in pairs}
+    used_columns = [name for name in join_keys if name in used]
+    places = {name: place for place, name in enumerate(used_columns)}
+    if context.has_entityless_view:
+        places[DUMMY_ENTITY_ID] = len(used_columns)
+    core = _core.Plan(
+        [*used_columns, DUMMY_ENTITY_ID] if context.has_entityless_view else used_columns
+    )
+    plan = Plan(
+        core=core,
+        context=context,
+        feature_types=feast_compat.feature_types(context.views),
+        versions=_versions(context),
+        entityless=context.has_entityless_view,
+    )
+    for name, column in join_keys.items():
+        declared = context.type_by_join_key.get(column)
+        entry = (column, name, declared.name if declared is not None else None)
+        (plan.keys if name in used else plan.echoed).append(entry)
+    for column in columns:
+        if column in context.request_data:
+            plan.request_data.append(column)
+        elif column not in join_keys.values():
+            plan.unknown.append(column)
+    for view, features, pairs in groups:
+        group = core.add_group(
+            [name for name, _ in pairs],
+            [places[column] for _, column in pairs],
+            config.entity_key_serialization_version,
+            config.project,
+        )
+        view_name = view.projection.name_to_use()
+        stored_name = feast_compat.stored_view_name(view, config)
+        declared_types = {feature.name: feature.dtype for feature in view.features}
+        ttl = getattr(view, "ttl", None)
+        for feature in features:
+            core.add_column(
+                group,
+                f"{view_name}__{feature}" if full_feature_names else feature,
+                stored_name,
+                feature,
+                dtypes.spell(declared_types.get(feature)),
+                ttl.total_seconds() if ttl else None,
+            )
+    return plan
+
+
+def _sort_columns(
+    context: feast_compat.RequestContext, columns: tuple[str, ...]
+) -> dict[str, str]:
+    """The request's join keys, each with the column that holds its values."""
+    join_keys: dict[str, str] = {}
+    for column in columns:
+        if column in context.request_data:
+            continue
+        if column in context.join_keys:
+            join_keys[column] = column
+        elif column in context.join_key_by_entity:
+            warnings.warn(
+                "Using entity name is deprecated. Use join_key instead.", stacklevel=2
+            )
+            join_keys[context.join_key_by_entity[column]] = column
+    return join_keys
+
+
+def _key_columns(
+    view: Any, context: feast_compat.RequestContext, join_keys: dict[str, str]
+) -> list[tuple[str, str]]:
+    """For each of the view's join keys the name under which the request has it.
+
+    Stock Feast takes whichever of the two comes last when a request has both a join key and the
+    alias that the view's projection gives it; the alias is what the projection asks for.
+    """
+    aliases = feast_compat.join_key_map(view)
+    pairs = []
+    missing = []
+    for entity in view.entities or []:
+        join_key = context.join_key_by_entity[entity]
+        if join_key == DUMMY_ENTITY_ID:
+            pairs.append((join_key, DUMMY_ENTITY_ID))
+            continue
+        alias = aliases.get(join_key, join_key)
+        if alias in join_keys:
+            pairs.append((join_key, alias))
+        elif join_key in join_keys:
+            pairs.append((join_key, join_key))
+        else:
+            missing.append(alias)
+    if missing:
+        raise MissingJoinKeyError(
+            f"Missing join key values for keys: {sorted(missing)}, which feature view "
+            f"'{view.projection.name_to_use()}' needs. "
+            f"Provided join_key_values: {list(join_keys)}"
+        )
+    return sorted(pairs)
+
+
+def _versions(context: feast_compat.RequestContext) -> list[tuple[str, int]]:
+    versions: dict[str, int] = {}
+    for view, _ in context.views:
+        name = view.projection.name_alias or view.projection.name
+        versions.setdefault(name, getattr(view, "current_version_number", 0) or 0)
+    return list(versions.items())
+
+
+def columnar(entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> Mapping[str, Any]:
+    """Entity rows, given as a list of dicts or as columns, as columns.
+
+    Raises:
+        ArgumentError: The rows do not all have the same keys.
+    """
+    if not isinstance(entity_rows, list):
+        return entity_rows  # type: ignore[return-value]
+    names = entity_rows[0].keys()
+    width = len(names)
+    try:
+        columns = {name: [row[name] for row in entity_rows] for name in names}
+    except KeyError:
+        raise ArgumentError("All entity_rows must have the same keys.") from None
+    if any(len(row) != width for row in entity_rows):
+        raise ArgumentError("All entity_rows must have the same keys.")
+    return columns
+
+
+def bind(plan: Plan, columns: Mapping[str, Any]) -> BoundRequest:
+    """Converts the rows of one call.
+
+    Raises:
+        EntityKeyError: A join key's value is null, or not of the declared type.
+        ArgumentError: The columns have different lengths.
+        MissingJoinKeyError: There is no row.
+    """
+    keys = [key_column(name, columns[column], declared) for column, name, declared in plan.keys]
+    lengths = {len(key) for key in keys}
+    before = []
+    for column, name, declared in plan.echoed:
+        messages = proto_values(columns[column], declared)
+        lengths.add(len(messages))
+        before.append(_column(name, messages, declared))
+    missing = plan.context.request_data.difference(columns)
+    if missing:
+        from feast.errors import RequestDataNotFoundInEntityRowsException
+
+        raise RequestDataNotFoundInEntityRowsException(feature_names=sorted(missing))
+    for column in plan.request_data:
+        declared_type = plan.context.type_by_join_key.get(column)
+        declared = declared_type.name if declared_type is not None else None
+        messages = proto_values(columns[column], declared)
+        lengths.add(len(messages))
+        before.append(_column(column, messages, declared))
+    for column in plan.unknown:
+        lengths.add(len(proto_values(columns[column], None)))
+    if len(lengths) > 1:
+        raise ArgumentError("All entity rows must have the same columns.")
+    rows = lengths.pop() if lengths else 0
+    if rows == 0:
+        raise MissingJoinKeyError(
+            "The entity rows are empty. "
+            f"No values provided for keys: {[name for _, name, _ in plan.keys]}. "
+            f"Provided join_key_values: {list(columns)}"
+        )
+    if plan.entityless:
+        keys.append(_core.KeyColumn.of([DUMMY_ENTITY_VAL] * rows, "STRING"))
+    return BoundRequest(plan, rows, keys, before)
+
+
+def _column(name: str, messages: list[Any], declared: str | None) -> _core.Column:
+    """A column of ``Value`` messages that the response repeats."""
+    dtype = declared or dtypes.of_messages(messages)
+    return _core.Column(name, dtype, [message.SerializeToString() for message in messages])

@@ -1,0 +1,168 @@
+"""The answer to ``get_online_features``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from feast.online_response import OnlineResponse as FeastOnlineResponse
+from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse
+
+from feast_rs import _core, dtypes
+
+if TYPE_CHECKING:
+    from feast.value_type import ValueType
+
+
+class OnlineResponse(FeastOnlineResponse):
+    """Feast's ``OnlineResponse``, which decodes what is asked for and when it is asked for.
+
+    ``to_dict``, ``to_df``, ``to_tensor`` and ``proto`` answer as stock Feast's do, value for
+    value and type for type; so does ``to_arrow``, with the declared types. All of them raise
+    :class:`feast_rs.DecodeError`, naming view, feature and entity, for stored bytes that are no
+    Feast value.
+    """
+
+    def __init__(
+        self,
+        answer: _core.Answer,
+        feature_types: dict[str, ValueType] | None = None,
+        versions: list[tuple[str, int]] | None = None,
+    ) -> None:
+        """Wraps an answer. ``versions`` are feature views' version numbers for the metadata of
+        ``proto``."""
+        self._answer = answer
+        self._feature_types = feature_types or {}
+        self._versions = versions or []
+        self._proto: GetOnlineFeaturesResponse | None = None
+
+    @classmethod
+    def from_proto(
+        cls,
+        proto: GetOnlineFeaturesResponse,
+        feature_types: dict[str, ValueType] | None = None,
+    ) -> OnlineResponse:
+        """The response that a message holds."""
+        types = feature_types or {}
+        columns = []
+        rows = 0
+        for name, vector in zip(proto.metadata.feature_names.val, proto.results, strict=True):
+            rows = len(vector.values)
+            columns.append(vector_column(name, vector, types.get(name)))
+        response = cls(_core.Answer.of_columns(rows, columns), types)
+        response._proto = proto
+        return response
+
+    @property
+    def proto(self) -> GetOnlineFeaturesResponse:
+        """The response message, put together from the stored bytes at the first use."""
+        if self._proto is None:
+            self._proto = GetOnlineFeaturesResponse.FromString(self._answer.message(self._versions))
+        return self._proto
+
+    def to_dict(self, include_event_timestamps: bool = False) -> dict[str, Any]:
+        """Lists of Python values by column.
+
+        With ``include_event_timestamps`` each column is followed by ``<name>__ts``, in whole
+        seconds since the epoch.
+        """
+        return self._answer.to_dict(include_event_timestamps)
+
+    def to_arrow(self, include_event_timestamps: bool = False) -> pa.Table:
+        """A table of the declared types, decoded straight from Redis' reply.
+
+        Stock Feast infers the types from the values; here they do not change with the rows. See
+        ``docs/types.md`` for the Arrow type of each Feast type.
+
+        Raises:
+            DecodeError: Also for a value whose stored type does not fit the declared one.
+        """
+        batch = pa.record_batch(self._answer.record_batch(include_event_timestamps))
+        return pa.Table.from_batches([batch])
+
+    def to_numpy(self) -> dict[str, npt.NDArray[Any]]:
+        """A numpy array by column, each of as many values as there are rows.
+
+        Numbers without a null are not copied, and such arrays are read-only. Integers with nulls
+        become float64 with NaN, text and nested values arrays of objects, as pyarrow does it.
+        """
+        batch = pa.record_batch(self._answer.record_batch(False))
+        return {
+            name: column.to_numpy(zero_copy_only=False)
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        }
+
+    def to_matrix(
+        self,
+        features: Sequence[str] | None = None,
+        dtype: Literal["float32", "float64"] | npt.DTypeLike = "float32",
+        null_value: float = float("nan"),
+    ) -> npt.NDArray[Any]:
+        """A C-contiguous matrix of shape (rows, features), for a model.
+
+        Args:
+            features: The columns, in this order; by default all columns of features that are
+                numbers, in the response's order.
+            dtype: float32 or float64.
+            null_value: What stands for a null.
+
+        Booleans are 0 and 1, timestamps seconds since the epoch.
+
+        Raises:
+            ArgumentError: There is no such column.
+            DecodeError: A value is no number.
+        """
+        kind = np.dtype(dtype)
+        if kind not in (np.dtype("float32"), np.dtype("float64")):
+            raise ValueError(f"dtype must be float32 or float64, not {kind}")
+        names = list(features) if features is not None else None
+        return self._answer.matrix(names, kind == np.dtype("float64"), null_value)
+
+    @property
+    def statuses(self) -> dict[str, npt.NDArray[np.uint8]]:
+        """The status of each row by column: the numbers of Feast's ``FieldStatus``."""
+        return self._answer.statuses()
+
+    @property
+    def event_timestamps(self) -> dict[str, npt.NDArray[np.datetime64]]:
+        """The event timestamp of each row by column, as ``datetime64[ns]`` in UTC."""
+        return {
+            name: seconds.astype("datetime64[s]").astype("datetime64[ns]")
+            + nanos.astype("timedelta64[ns]")
+            for name, (seconds, nanos) in self._answer.event_times()
+        }
+
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
+        """The columns as one Arrow record batch."""
+        return self._answer.record_batch(False).__arrow_c_array__(requested_schema)
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The columns as an Arrow stream of one record batch."""
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_restore, (self.proto.SerializeToString(), self._feature_types))
+
+    def __repr__(self) -> str:
+        answer = self._answer
+        return f"<feast_rs.OnlineResponse: {answer.num_rows} rows x {len(answer.names)} columns>"
+
+
+def vector_column(name: str, vector: Any, value_type: ValueType | None) -> _core.Column:
+    """A column from a ``FeatureVector`` message; the values decide its type unless it is given."""
+    dtype = value_type.name if value_type is not None else dtypes.of_messages(vector.values)
+    return _core.Column(
+        name,
+        dtype,
+        [value.SerializeToString() for value in vector.values],
+        list(vector.statuses),
+        [(time.seconds, time.nanos) for time in vector.event_timestamps],
+    )
+
+
+def _restore(message: bytes, feature_types: dict[str, ValueType]) -> OnlineResponse:
+    proto = GetOnlineFeaturesResponse.FromString(message)
+    return OnlineResponse.from_proto(proto, feature_types)

@@ -1,0 +1,341 @@
+//! The grid of cells: where each wanted value lies in the reply's bytes.
+//!
+//! Replies are scanned as they arrive, while the server is still writing the rest. A cell is a
+//! position and a length in the one buffer that all bytes were read into; nothing is copied and
+//! nothing is allocated per cell.
+
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{FieldTable, GroupRows, Plan, ReadRequest, Retrieval, Run, ShapeSample};
+use crate::redis::reply::{self, ReplyBuffer, ReplySink, malformed};
+
+/// Where a value lies in the buffer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Cell {
+    start: u32,
+    len: u32,
+}
+
+/// A field that the hash does not have.
+const ABSENT: Cell = Cell {
+    start: 0,
+    len: u32::MAX,
+};
+
+/// The cells of all key groups, and the bytes they point into.
+#[derive(Debug)]
+pub struct Grid {
+    buffer: ReplyBuffer,
+    cells: Vec<Cell>,
+    /// For each key group, where its cells start and how many a row has.
+    blocks: Vec<Block>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    base: usize,
+    width: usize,
+}
+
+impl Grid {
+    /// The bytes of a value; `None` when the hash has no such field.
+    #[must_use]
+    #[inline]
+    pub fn cell(&self, group: usize, entity: usize, field: usize) -> Option<&[u8]> {
+        let block = self.blocks[group];
+        let cell = self.cells[block.base + entity * block.width + field];
+        if cell == ABSENT {
+            return None;
+        }
+        let start = cell.start as usize;
+        Some(&self.buffer.filled()[start..start + cell.len as usize])
+    }
+}
+
+/// What the next bytes of a reply are.
+#[derive(Clone, Copy, Debug)]
+enum Expect {
+    /// The head of a reply.
+    Head,
+    /// `left` names and values of a whole hash; `place` counts them, and `long` tells whether one
+    /// was too long for a listpack.
+    Pairs {
+        left: usize,
+        place: usize,
+        long: bool,
+    },
+    /// The values of the wanted fields from `field` on.
+    Values { field: usize },
+}
+
+/// A name seen at some place in the last whole hash. Hashes of one view are written in one order,
+/// so the same place of the next hash nearly always has the same name.
+#[derive(Clone, Copy, Debug)]
+struct Guess {
+    /// The name: a range of the buffer.
+    name: (u32, u32),
+    /// Its index among the wanted fields.
+    field: Option<u32>,
+}
+
+/// Scans the replies of one [`ReadRequest`] into a [`Grid`].
+#[derive(Debug)]
+pub struct GridScanner {
+    plan: Arc<Plan>,
+    grid: Grid,
+    runs: Vec<Run>,
+    /// The run and the entity within it whose reply is being scanned.
+    run: usize,
+    entity: usize,
+    expect: Expect,
+    /// Where the next unscanned byte is.
+    at: usize,
+    replies: usize,
+    guesses: Vec<Guess>,
+    samples: Vec<ShapeSample>,
+    /// The first error reply: its group, its entity and the server's words.
+    refused: Option<(usize, usize, String)>,
+}
+
+impl GridScanner {
+    /// A scanner for the replies to `request`; a reply of more than `limit` bytes is refused.
+    #[must_use]
+    pub fn new(plan: Arc<Plan>, request: &ReadRequest, limit: usize) -> Self {
+        let mut blocks = Vec::with_capacity(request.groups.len());
+        let mut base = 0;
+        for (group, entities) in plan.groups().iter().zip(&request.groups) {
+            let width = group.fields.len();
+            blocks.push(Block { base, width });
+            base += width * entities.len();
+        }
+        Self {
+            samples: vec![ShapeSample::default(); blocks.len()],
+            grid: Grid {
+                buffer: ReplyBuffer::new(request.reply_bytes, limit),
+                cells: vec![ABSENT; base],
+                blocks,
+            },
+            runs: request.runs.clone(),
+            plan,
+            run: 0,
+            entity: 0,
+            expect: Expect::Head,
+            at: 0,
+            replies: 0,
+            guesses: Vec::new(),
+            refused: None,
+        }
+    }
+
+    /// The grid, once every reply is there; the plan learns what the hashes looked like.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Server`] with the views, the entity and the server's words for the first reply
+    /// that was an error.
+    pub fn finish(self, groups: &[GroupRows]) -> Result<Grid> {
+        for (group, sample) in self.plan.groups().iter().zip(&self.samples) {
+            group.shape.learn(sample);
+        }
+        let Some((group, entity, words)) = self.refused else {
+            return Ok(self.grid);
+        };
+        Err(Error::new(
+            ErrorKind::Server,
+            format!(
+                "redis refused to read feature view '{}' for entity key \"{}\": {words}",
+                self.plan.views_of(group).join("', '"),
+                groups[group].key(entity).escape_ascii()
+            ),
+        ))
+    }
+
+    /// Scans all that has come, until something is incomplete.
+    fn scan(&mut self) -> Result<()> {
+        loop {
+            let more = match self.expect {
+                Expect::Head => self.scan_head()?,
+                Expect::Pairs { left, place, long } => self.scan_pairs(left, place, long)?,
+                Expect::Values { field } => self.scan_values(field)?,
+            };
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    fn scan_head(&mut self) -> Result<bool> {
+        let bytes = self.grid.buffer.filled();
+        let at = self.at;
+        let Some(&sigil) = bytes.get(at) else {
+            return Ok(false);
+        };
+        let Some(run) = self.runs.get(self.run).copied() else {
+            return Err(malformed("more was sent than was asked for", at, bytes));
+        };
+        let Some((text, next)) = reply::line(bytes, at)? else {
+            return Ok(false);
+        };
+        match (sigil, run.retrieval) {
+            (b'-', _) => {
+                let entity = run.first + self.entity;
+                self.refused
+                    .get_or_insert_with(|| (run.group, entity, reply::error_text(text)));
+                self.at = next;
+                self.end_reply();
+            }
+            (b'*', Retrieval::HGetAll) => {
+                let items = reply::integer(text)
+                    .and_then(|n| usize::try_from(n).ok())
+                    .filter(|items| items % 2 == 0)
+                    .ok_or_else(|| malformed("a hash's length is wrong", at, bytes))?;
+                let sample = &mut self.samples[run.group];
+                sample.hashes += usize::from(items > 0);
+                sample.pairs += items / 2;
+                self.at = next;
+                self.expect = Expect::Pairs {
+                    left: items / 2,
+                    place: 0,
+                    long: false,
+                };
+            }
+            (b'*', Retrieval::HMGet) => {
+                let width = self.grid.blocks[run.group].width;
+                if reply::integer(text) != Some(width as i64) {
+                    return Err(malformed("not as many values as fields", at, bytes));
+                }
+                self.at = next;
+                self.expect = Expect::Values { field: 0 };
+            }
+            _ => return Err(malformed("an array was expected", at, bytes)),
+        }
+        Ok(true)
+    }
+
+    /// Scans the pairs of a whole hash; false when the next one is incomplete.
+    fn scan_pairs(&mut self, mut left: usize, mut place: usize, mut long: bool) -> Result<bool> {
+        let run = self.runs[self.run];
+        let fields = &self.plan.groups()[run.group].fields;
+        let block = self.grid.blocks[run.group];
+        let row = block.base + (run.first + self.entity) * block.width;
+        let cells = &mut self.grid.cells[row..row + block.width];
+        let sample = &mut self.samples[run.group];
+        let bytes = self.grid.buffer.filled();
+        let mut at = self.at;
+        while left > 0 {
+            let Some(name) = reply::bulk(bytes, at)? else {
+                break;
+            };
+            let Some(value) = reply::bulk(bytes, name.next)? else {
+                break;
+            };
+            let (Some(name_len), Some(len)) = (name.len, value.len) else {
+                return Err(malformed("a hash has a nil", at, bytes));
+            };
+            let range = (name.start as u32, name_len as u32);
+            let field = guess(&mut self.guesses, place, range, bytes, fields);
+            if let Some(field) = field {
+                cells[field as usize] = Cell {
+                    start: value.start as u32,
+                    len: len as u32,
+                };
+                sample.wanted_bytes += len;
+            }
+            sample.bytes += name_len + len;
+            long |= ShapeSample::is_long(len);
+            at = value.next;
+            place += 1;
+            left -= 1;
+        }
+        self.at = at;
+        if left > 0 {
+            self.expect = Expect::Pairs { left, place, long };
+            return Ok(false);
+        }
+        sample.long_values += usize::from(long);
+        self.end_reply();
+        Ok(true)
+    }
+
+    /// Scans the values of an HMGET; false when the next one is incomplete.
+    fn scan_values(&mut self, mut field: usize) -> Result<bool> {
+        let run = self.runs[self.run];
+        let block = self.grid.blocks[run.group];
+        let row = block.base + (run.first + self.entity) * block.width;
+        let cells = &mut self.grid.cells[row..row + block.width];
+        let bytes = self.grid.buffer.filled();
+        while field < block.width {
+            let Some(value) = reply::bulk(bytes, self.at)? else {
+                self.expect = Expect::Values { field };
+                return Ok(false);
+            };
+            if let Some(len) = value.len {
+                cells[field] = Cell {
+                    start: value.start as u32,
+                    len: len as u32,
+                };
+            }
+            self.at = value.next;
+            field += 1;
+        }
+        self.end_reply();
+        Ok(true)
+    }
+
+    fn end_reply(&mut self) {
+        self.expect = Expect::Head;
+        self.replies += 1;
+        self.entity += 1;
+        if self.entity == self.runs[self.run].count {
+            self.entity = 0;
+            self.run += 1;
+            // Another group's hashes have other fields.
+            self.guesses.clear();
+        }
+    }
+}
+
+/// The index of the name at `range` among the wanted fields, by what was at this place before.
+#[inline]
+fn guess(
+    guesses: &mut Vec<Guess>,
+    place: usize,
+    range: (u32, u32),
+    bytes: &[u8],
+    fields: &FieldTable,
+) -> Option<u32> {
+    let text = |(start, len): (u32, u32)| &bytes[start as usize..][..len as usize];
+    let name = text(range);
+    if let Some(guess) = guesses.get(place).filter(|guess| text(guess.name) == name) {
+        return guess.field;
+    }
+    let seen = Guess {
+        name: range,
+        field: fields.find(name).map(|field| field as u32),
+    };
+    if place < guesses.len() {
+        guesses[place] = seen;
+    } else {
+        // Places come one after another, so this is the next one.
+        guesses.push(seen);
+    }
+    seen.field
+}
+
+impl ReplySink for GridScanner {
+    fn space(&mut self) -> Result<&mut [u8]> {
+        self.grid.buffer.space()
+    }
+
+    fn advance(&mut self, n: usize) -> Result<()> {
+        self.grid.buffer.advance(n);
+        self.scan()
+    }
+
+    fn replies(&self) -> usize {
+        self.replies
+    }
+}
+
+#[cfg(test)]
+mod tests;

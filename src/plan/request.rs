@@ -1,0 +1,255 @@
+//! One read: rows of join-key values become commands.
+
+use std::collections::HashMap;
+
+use super::{Plan, Retrieval};
+use crate::entity_key::KeyColumn;
+use crate::error::{Error, ErrorKind, Result};
+use crate::redis::command::Commands;
+
+/// Consecutive replies that are of one kind.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Run {
+    /// The index of the [`KeyGroup`](super::KeyGroup).
+    pub group: usize,
+    /// The command that they answer.
+    pub retrieval: Retrieval,
+    /// The first entity.
+    pub first: usize,
+    /// How many there are.
+    pub count: usize,
+}
+
+/// The entities of one key group, each once.
+#[derive(Debug)]
+pub struct GroupRows {
+    /// The Redis keys, end to end.
+    keys: Vec<u8>,
+    /// Where each key ends.
+    ends: Vec<usize>,
+    /// For each row of the request its entity; `None` when every row has its own.
+    entities: Option<Vec<u32>>,
+}
+
+impl GroupRows {
+    /// How many different entities there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is no entity.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The Redis key of an entity.
+    #[must_use]
+    pub fn key(&self, entity: usize) -> &[u8] {
+        let start = if entity == 0 {
+            0
+        } else {
+            self.ends[entity - 1]
+        };
+        &self.keys[start..self.ends[entity]]
+    }
+
+    /// The entity of a row of the request.
+    #[must_use]
+    #[inline]
+    pub fn entity(&self, row: usize) -> usize {
+        self.entities
+            .as_ref()
+            .map_or(row, |entities| entities[row] as usize)
+    }
+
+    fn new(mut keys: Vec<u8>, mut ends: Vec<usize>) -> Self {
+        let mut seen: HashMap<&[u8], u32> = HashMap::with_capacity(ends.len());
+        let mut entities = Vec::with_capacity(ends.len());
+        let mut start = 0;
+        for &end in &ends {
+            let next = seen.len() as u32;
+            entities.push(*seen.entry(&keys[start..end]).or_insert(next));
+            start = end;
+        }
+        if seen.len() == ends.len() {
+            return Self {
+                keys,
+                ends,
+                entities: None,
+            };
+        }
+        let (mut kept, mut kept_ends) = (Vec::new(), Vec::new());
+        start = 0;
+        for (&end, &entity) in ends.iter().zip(&entities) {
+            if entity as usize == kept_ends.len() {
+                kept.extend_from_slice(&keys[start..end]);
+                kept_ends.push(kept.len());
+            }
+            start = end;
+        }
+        keys = kept;
+        ends = kept_ends;
+        Self {
+            keys,
+            ends,
+            entities: Some(entities),
+        }
+    }
+}
+
+/// The commands of one read, and what their replies will be.
+#[derive(Debug)]
+pub struct ReadRequest {
+    /// What is sent.
+    pub commands: Commands,
+    /// What comes back, in order.
+    pub runs: Vec<Run>,
+    /// The entities of each key group.
+    pub groups: Vec<GroupRows>,
+    /// How many rows the request has.
+    pub rows: usize,
+    /// How many bytes of replies to expect; a guess.
+    pub reply_bytes: usize,
+}
+
+impl ReadRequest {
+    /// Writes the commands that read the plan's features for `rows` rows, whose join-key values
+    /// are in `columns`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] when a column has another number of rows.
+    pub fn new(plan: &Plan, columns: &[KeyColumn], rows: usize) -> Result<Self> {
+        if let Some(odd) = columns.iter().find(|column| column.len() != rows) {
+            return Err(Error::new(
+                ErrorKind::Argument,
+                format!("a join key has {} values for {rows} rows", odd.len()),
+            ));
+        }
+        let mut request = Self {
+            commands: Commands::with_capacity(rows * plan.groups().len() * 96),
+            runs: Vec::with_capacity(plan.groups().len()),
+            groups: Vec::with_capacity(plan.groups().len()),
+            rows,
+            reply_bytes: 0,
+        };
+        for (index, group) in plan.groups().iter().enumerate() {
+            let inputs: Vec<&KeyColumn> = group.key_columns.iter().map(|&i| &columns[i]).collect();
+            let (keys, ends) = group.writer.write_all(&inputs);
+            let entities = GroupRows::new(keys, ends);
+            request.add_group(plan, index, &entities);
+            request.groups.push(entities);
+        }
+        Ok(request)
+    }
+
+    /// Writes the commands that read the plan's only key group for entities whose Redis keys are
+    /// given, end to end and with where each ends.
+    #[must_use]
+    pub fn of_keys(plan: &Plan, keys: Vec<u8>, ends: Vec<usize>) -> Self {
+        let rows = ends.len();
+        let mut request = Self {
+            commands: Commands::with_capacity(keys.len() + rows * 32),
+            runs: Vec::new(),
+            groups: Vec::new(),
+            rows,
+            reply_bytes: 0,
+        };
+        let entities = GroupRows::new(keys, ends);
+        request.add_group(plan, 0, &entities);
+        request.groups.push(entities);
+        request
+    }
+
+    fn add_group(&mut self, plan: &Plan, index: usize, entities: &GroupRows) {
+        let group = &plan.groups()[index];
+        let count = entities.len();
+        if count == 0 || group.fields.is_empty() {
+            return;
+        }
+        let choice = group.shape.choose(group.fields.len(), count);
+        self.reply_bytes += choice.reply_bytes * count;
+        let mut first = 0;
+        if choice.probe {
+            self.add_run(plan, index, entities, Retrieval::HGetAll, 0..1);
+            first = 1;
+        }
+        if first < count {
+            self.add_run(plan, index, entities, choice.retrieval, first..count);
+        }
+    }
+
+    fn add_run(
+        &mut self,
+        plan: &Plan,
+        group: usize,
+        entities: &GroupRows,
+        retrieval: Retrieval,
+        range: std::ops::Range<usize>,
+    ) {
+        let fields = &plan.groups()[group].fields;
+        self.runs.push(Run {
+            group,
+            retrieval,
+            first: range.start,
+            count: range.len(),
+        });
+        for entity in range {
+            let key = entities.key(entity);
+            match retrieval {
+                Retrieval::HGetAll => {
+                    self.commands.raw(b"*2\r\n$7\r\nHGETALL\r\n");
+                    self.commands.argument(key);
+                }
+                Retrieval::HMGet => {
+                    self.commands.begin(2 + fields.len());
+                    self.commands.raw(b"$5\r\nHMGET\r\n");
+                    self.commands.argument(key);
+                    self.commands.raw(fields.resp());
+                }
+            }
+            self.commands.end();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entity_key::KeyVersion;
+    use crate::value::FeastType;
+
+    fn plan() -> Plan {
+        let mut plan = Plan::new(vec!["id".to_owned()]);
+        let group = plan.add_group(&["id"], &[0], KeyVersion::V3, "p").unwrap();
+        plan.add_column(group, "f", "v", "f", FeastType::Int64, None);
+        plan
+    }
+
+    #[test]
+    fn repeated_entities_are_read_once() {
+        let columns = [KeyColumn::Int64(vec![7, 8, 7, 9, 8])];
+        let request = ReadRequest::new(&plan(), &columns, 5).unwrap();
+        assert_eq!(request.commands.len(), 3);
+        let rows: Vec<_> = (0..5).map(|row| request.groups[0].entity(row)).collect();
+        assert_eq!(rows, [0, 1, 0, 2, 1]);
+    }
+
+    #[test]
+    fn views_of_one_entity_key_share_a_command() {
+        let mut plan = plan();
+        let group = plan.add_group(&["id"], &[0], KeyVersion::V3, "p").unwrap();
+        plan.add_column(group, "g", "w", "g", FeastType::Int64, None);
+        assert_eq!(plan.groups().len(), 1);
+        assert_eq!(plan.groups()[0].fields.len(), 4);
+        let request = ReadRequest::new(&plan, &[KeyColumn::Int64(vec![1])], 1).unwrap();
+        assert_eq!(request.commands.len(), 1);
+    }
+
+    #[test]
+    fn a_short_column_is_refused() {
+        let error = ReadRequest::new(&plan(), &[KeyColumn::Int64(vec![7])], 2).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Argument);
+    }
+}

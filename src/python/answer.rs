@@ -1,0 +1,298 @@
+//! The answer to a read, in the forms that Python asks for.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use numpy::{PyArray1, PyArray2, PyArrayMethods, ToPyArray};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList};
+use pyo3_arrow::PyRecordBatch;
+
+use super::values::{Hint, cells_to_list};
+use crate::error::{Error, ErrorKind};
+use crate::features::{AddedColumn, Cells, EventTime, Features, MatrixFloat, Status};
+use crate::value::FeastType;
+
+/// A column of serialized values that does not come from Redis' hashes.
+#[pyclass(frozen, module = "feast_rs._core")]
+pub struct Column(AddedColumn);
+
+#[pymethods]
+impl Column {
+    /// A column of serialized `Value`s. `statuses` are Feast's `FieldStatus` numbers, PRESENT
+    /// unless given; `times` are (seconds, nanoseconds), the epoch unless given.
+    #[new]
+    #[pyo3(signature = (name, dtype, cells, statuses=None, times=None))]
+    fn new(
+        name: String,
+        dtype: &str,
+        cells: Vec<Bound<'_, PyBytes>>,
+        statuses: Option<Vec<u8>>,
+        times: Option<Vec<(i64, i32)>>,
+    ) -> PyResult<Self> {
+        let rows = cells.len();
+        let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(rows));
+        for cell in &cells {
+            bytes.extend_from_slice(cell.as_bytes());
+            ends.push(bytes.len());
+        }
+        let mut statuses: Vec<Status> = statuses.map_or_else(Vec::new, |numbers| {
+            numbers.into_iter().map(Status::from).collect()
+        });
+        statuses.resize(rows, Status::Present);
+        let mut times: Vec<EventTime> = times.map_or_else(Vec::new, |times| {
+            let time = |(seconds, nanos)| EventTime { seconds, nanos };
+            times.into_iter().map(time).collect()
+        });
+        times.resize(rows, EventTime::default());
+        Ok(Self(AddedColumn {
+            name,
+            dtype: dtype.parse()?,
+            cells: bytes,
+            ends,
+            statuses,
+            times,
+        }))
+    }
+}
+
+/// The answer to a read.
+#[pyclass(frozen, module = "feast_rs._core")]
+pub struct Answer(Mutex<Arc<Features>>);
+
+#[pymethods]
+impl Answer {
+    /// An answer of columns alone, all of `rows` rows.
+    #[staticmethod]
+    fn of_columns(rows: usize, columns: Vec<PyRef<'_, Column>>) -> Self {
+        let columns = columns.iter().map(|column| column.0.clone()).collect();
+        Self::new(Features::from_columns(rows, columns))
+    }
+
+    /// Puts join keys (by their place in the request) and columns in front of the features, and
+    /// columns behind them.
+    fn surround(
+        &self,
+        shown: Vec<usize>,
+        before: Vec<PyRef<'_, Column>>,
+        after: Vec<PyRef<'_, Column>>,
+    ) -> PyResult<()> {
+        let owned = |columns: &[PyRef<'_, Column>]| columns.iter().map(|c| c.0.clone()).collect();
+        let (before, after) = (owned(&before), owned(&after));
+        self.edit(|features| features.surround(&shown, before, after))
+    }
+
+    /// Keeps only the columns of these names.
+    fn retain(&self, names: Vec<String>) -> PyResult<()> {
+        self.edit(|features| features.retain(|name| names.iter().any(|kept| kept == name)))
+    }
+
+    /// How many rows there are.
+    #[getter]
+    fn num_rows(&self) -> usize {
+        self.features().rows()
+    }
+
+    /// The columns' names.
+    #[getter]
+    fn names(&self) -> Vec<String> {
+        let features = self.features();
+        (0..features.width())
+            .map(|column| features.name(column).to_owned())
+            .collect()
+    }
+
+    /// The columns as lists of Python values; with `event_times`, each followed by
+    /// `<name>__ts` in whole seconds.
+    fn to_dict<'py>(&self, py: Python<'py>, event_times: bool) -> PyResult<Bound<'py, PyDict>> {
+        let features = self.features();
+        let dict = PyDict::new(py);
+        for column in 0..features.width() {
+            let list = column_list(py, &features, column)?;
+            dict.set_item(features.name(column), list)?;
+            if event_times {
+                let times = features.event_times(column)?;
+                let seconds = PyList::new(py, times.iter().map(|time| time.seconds))?;
+                dict.set_item(format!("{}__ts", features.name(column)), seconds)?;
+            }
+        }
+        Ok(dict)
+    }
+
+    /// The columns as an Arrow record batch of the declared types.
+    fn record_batch(&self, py: Python<'_>, event_times: bool) -> PyResult<PyRecordBatch> {
+        let features = self.features();
+        let batch = py.detach(|| features.record_batch(event_times))?;
+        Ok(PyRecordBatch::new(batch))
+    }
+
+    /// Rows x columns of float32 or float64, C-contiguous.
+    fn matrix<'py>(
+        &self,
+        py: Python<'py>,
+        names: Option<Vec<String>>,
+        double: bool,
+        null: f64,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let features = self.features();
+        let columns = matrix_columns(&features, names)?;
+        if double {
+            Ok(matrix(py, &features, &columns, null)?.into_any())
+        } else {
+            Ok(matrix(py, &features, &columns, null as f32)?.into_any())
+        }
+    }
+
+    /// The serialized `GetOnlineFeaturesResponse`; `versions` are (view, version) for its
+    /// metadata.
+    fn message<'py>(
+        &self,
+        py: Python<'py>,
+        versions: Vec<(String, i32)>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let features = self.features();
+        let message = py.detach(|| features.message(&versions))?;
+        Ok(PyBytes::new(py, &message))
+    }
+
+    /// The columns' serialized values, None where the hash has none.
+    fn cells<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyList>>> {
+        let features = self.features();
+        (0..features.width())
+            .map(|column| {
+                let cells = features.cells(column, 0..features.rows());
+                PyList::new(
+                    py,
+                    cells.map(|cell| cell.map(|cell| PyBytes::new(py, cell))),
+                )
+            })
+            .collect()
+    }
+
+    /// Feast's `FieldStatus` of every row, by column, as uint8 arrays.
+    fn statuses<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let features = self.features();
+        let dict = PyDict::new(py);
+        for column in features.distinct() {
+            let numbers: Vec<u8> = features.statuses(column).iter().map(|&s| s as u8).collect();
+            dict.set_item(features.name(column), numbers.to_pyarray(py))?;
+        }
+        Ok(dict)
+    }
+
+    /// The event time of every row, by column, as arrays of seconds and of nanoseconds.
+    #[expect(clippy::type_complexity, reason = "a pair of arrays by name")]
+    fn event_times<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<
+        Vec<(
+            String,
+            (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i32>>),
+        )>,
+    > {
+        let features = self.features();
+        features
+            .distinct()
+            .into_iter()
+            .map(|column| {
+                let times = features.event_times(column)?;
+                let seconds: Vec<i64> = times.iter().map(|time| time.seconds).collect();
+                let nanos: Vec<i32> = times.iter().map(|time| time.nanos).collect();
+                let pair = (seconds.to_pyarray(py), nanos.to_pyarray(py));
+                Ok((features.name(column).to_owned(), pair))
+            })
+            .collect()
+    }
+}
+
+impl Answer {
+    /// The answer that `features` are.
+    pub fn new(features: Features) -> Self {
+        Self(Mutex::new(Arc::new(features)))
+    }
+
+    fn features(&self) -> Arc<Features> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn edit(&self, change: impl FnOnce(&mut Features)) -> PyResult<()> {
+        let mut features = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let features = Arc::get_mut(&mut features)
+            .ok_or_else(|| Error::new(ErrorKind::Argument, "the answer is being read"))?;
+        change(features);
+        Ok(())
+    }
+}
+
+fn column_list<'py>(
+    py: Python<'py>,
+    features: &Features,
+    column: usize,
+) -> PyResult<Bound<'py, PyList>> {
+    let hint = Hint::of(&features.dtype(column));
+    let failed = |index: usize, cause: &dyn std::fmt::Display| -> PyErr {
+        features.cell_error(column, index, cause).into()
+    };
+    if let Some(key) = features.key(column) {
+        let (mut cells, mut ends) = (Vec::new(), Vec::with_capacity(key.len()));
+        for row in 0..key.len() {
+            key.write_cell(row, &mut cells);
+            ends.push(cells.len());
+        }
+        return cells_to_list(py, Cells::joined(&cells, &ends), hint, failed);
+    }
+    cells_to_list(py, features.cells(column, 0..features.rows()), hint, failed)
+}
+
+/// Whether values of a declared type are numbers to a model.
+fn is_number(dtype: &FeastType) -> bool {
+    matches!(
+        dtype,
+        FeastType::Int32
+            | FeastType::Int64
+            | FeastType::Float32
+            | FeastType::Float64
+            | FeastType::Bool
+    )
+}
+
+/// The named columns, or all columns of features whose type is a number.
+fn matrix_columns(features: &Features, names: Option<Vec<String>>) -> PyResult<Vec<usize>> {
+    let shown = features.distinct();
+    let Some(names) = names else {
+        let numeric =
+            |&column: &usize| features.key(column).is_none() && is_number(&features.dtype(column));
+        return Ok(shown.into_iter().filter(numeric).collect());
+    };
+    names
+        .iter()
+        .map(|name| {
+            let found = shown.iter().find(|&&column| features.name(column) == name);
+            found.copied().ok_or_else(|| {
+                let known: Vec<&str> = shown.iter().map(|&c| features.name(c)).collect();
+                Error::new(
+                    ErrorKind::Argument,
+                    format!(
+                        "no column '{name}' in the answer; it has {}",
+                        known.join(", ")
+                    ),
+                )
+                .into()
+            })
+        })
+        .collect()
+}
+
+fn matrix<'py, T: MatrixFloat + numpy::Element>(
+    py: Python<'py>,
+    features: &Features,
+    columns: &[usize],
+    null: T,
+) -> PyResult<Bound<'py, PyArray2<T>>> {
+    let mut values = vec![null; features.rows() * columns.len()];
+    py.detach(|| features.fill_matrix(columns, &mut values, null))?;
+    PyArray1::from_vec(py, values).reshape([features.rows(), columns.len()])
+}

@@ -1,0 +1,312 @@
+//! The client of one store: its connections, made by the first call and made anew after a fork.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::IntoPyObjectExt;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList};
+
+use super::answer::Answer;
+use super::completions::{Completions, Outcome, Queue, Task};
+use super::keys::KeyColumn;
+use super::plan::Plan;
+use super::runtime::runtime;
+use super::write::WriteBatch;
+use crate::entity_key::{self, EntityKeyWriter, KeyVersion};
+use crate::error::{Error, ErrorKind, Result};
+use crate::read::Read;
+use crate::redis::command::Commands;
+use crate::redis::config::RedisConfig;
+use crate::redis::tree::{Replies, Reply};
+use crate::redis::{Deadline, Pool};
+
+/// A client of one Redis.
+#[pyclass(frozen, module = "feast_rs._core")]
+pub struct Client {
+    config: Arc<RedisConfig>,
+    /// The pool, and the process that made it.
+    pool: Mutex<Option<(u32, Arc<Pool>)>>,
+}
+
+#[pymethods]
+impl Client {
+    /// A client of what `settings` (a JSON object of the store's configuration) says; it does
+    /// not connect yet.
+    #[new]
+    fn new(settings: &str) -> PyResult<Self> {
+        Ok(Self {
+            config: Arc::new(RedisConfig::from_json(settings)?),
+            pool: Mutex::new(None),
+        })
+    }
+
+    /// What there is to say about the configuration: settings that are ignored, and why.
+    #[getter]
+    fn notices(&self) -> Vec<String> {
+        self.config.notices.clone()
+    }
+
+    /// Reads the plan's features for `rows` rows of join-key values, on the calling thread.
+    fn read(
+        &self,
+        py: Python<'_>,
+        plan: &Plan,
+        keys: Vec<PyRef<'_, KeyColumn>>,
+        rows: usize,
+        strict: bool,
+    ) -> PyResult<Answer> {
+        let (plan, keys) = (plan.built(), owned(&keys));
+        self.run(py, |client, pool, interrupt| {
+            let deadline = Deadline::after(client.config.request_timeout);
+            let read = Read::new(plan, keys, rows, strict, client.config.max_reply_bytes)?;
+            read.run(pool, deadline, interrupt)
+        })
+        .map(Answer::new)
+    }
+
+    /// Reads as `read` does, as a task whose outcome goes to `completions` under `token`.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the arguments of read, and where to answer"
+    )]
+    fn read_async(
+        &self,
+        plan: &Plan,
+        keys: Vec<PyRef<'_, KeyColumn>>,
+        rows: usize,
+        strict: bool,
+        completions: &Completions,
+        token: u64,
+    ) -> PyResult<Task> {
+        let (plan, keys) = (plan.built(), owned(&keys));
+        let (pool, limit) = (self.pool(), self.config.max_reply_bytes);
+        let deadline = Deadline::after(self.config.request_timeout);
+        spawn(completions.queue(), token, async move {
+            let read = Read::new(plan, keys, rows, strict, limit)?;
+            let features = read.run_async(&pool, deadline).await?;
+            Ok(outcome(move |py| Answer::new(features).into_py_any(py)))
+        })
+    }
+
+    /// Reads the features of the plan's only entity key for entities given as serialized
+    /// `EntityKey` messages.
+    fn read_entities(
+        &self,
+        py: Python<'_>,
+        plan: &Plan,
+        entities: Vec<Bound<'_, PyBytes>>,
+        version: u32,
+        project: &str,
+    ) -> PyResult<Answer> {
+        let plan = plan.built();
+        let (keys, ends) = redis_keys(&entities, version, project)?;
+        self.run(py, |client, pool, interrupt| {
+            let deadline = Deadline::after(client.config.request_timeout);
+            Read::of_keys(plan, keys, ends, client.config.max_reply_bytes)
+                .run(pool, deadline, interrupt)
+        })
+        .map(Answer::new)
+    }
+
+    /// Reads as `read_entities` does, as a task.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the arguments of read_entities, and where to answer"
+    )]
+    fn read_entities_async(
+        &self,
+        plan: &Plan,
+        entities: Vec<Bound<'_, PyBytes>>,
+        version: u32,
+        project: &str,
+        completions: &Completions,
+        token: u64,
+    ) -> PyResult<Task> {
+        let plan = plan.built();
+        let (keys, ends) = redis_keys(&entities, version, project)?;
+        let (pool, limit) = (self.pool(), self.config.max_reply_bytes);
+        let deadline = Deadline::after(self.config.request_timeout);
+        spawn(completions.queue(), token, async move {
+            let read = Read::of_keys(plan, keys, ends, limit);
+            let features = read.run_async(&pool, deadline).await?;
+            Ok(outcome(move |py| Answer::new(features).into_py_any(py)))
+        })
+    }
+
+    /// Writes a batch. Returns how many rows were skipped as not newer, and how many commands
+    /// were acknowledged.
+    fn write(
+        &self,
+        py: Python<'_>,
+        batch: &WriteBatch,
+        skip_dedup: bool,
+    ) -> PyResult<(usize, usize)> {
+        let batch = batch.take()?;
+        self.run(py, |_, pool, interrupt| {
+            batch.run(pool, skip_dedup, interrupt)
+        })
+        .map(|written| (written.skipped, written.replies))
+    }
+
+    /// Writes as `write` does, as a task.
+    fn write_async(
+        &self,
+        batch: &WriteBatch,
+        skip_dedup: bool,
+        completions: &Completions,
+        token: u64,
+    ) -> PyResult<Task> {
+        let (batch, pool) = (batch.take()?, self.pool());
+        spawn(completions.queue(), token, async move {
+            let written = batch.run_async(&pool, skip_dedup).await?;
+            Ok(outcome(move |py| {
+                (written.skipped, written.replies).into_py_any(py)
+            }))
+        })
+    }
+
+    /// Runs commands (lists of bytes) in one pipeline and returns their replies: int, str for a
+    /// status, bytes, None, or a list.
+    ///
+    /// Raises ServerError with the server's words for the first command that it refused.
+    fn execute<'py>(
+        &self,
+        py: Python<'py>,
+        commands: Vec<Vec<Vec<u8>>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let replies = self.run(py, |client, pool, interrupt| {
+            let mut pipeline = Commands::default();
+            for command in &commands {
+                let parts: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
+                pipeline.push(&parts);
+            }
+            let mut replies = Replies::new(pipeline.len(), client.config.max_reply_bytes);
+            pool.run(&pipeline, &mut replies, Deadline::NEVER, interrupt)?;
+            Ok(replies.into_vec())
+        })?;
+        let objects = commands
+            .iter()
+            .zip(replies)
+            .map(|(command, reply)| {
+                let name = command
+                    .first()
+                    .map_or("", |name| std::str::from_utf8(name).unwrap_or(""));
+                reply_object(py, name, reply)
+            })
+            .collect::<PyResult<Vec<_>>>()?;
+        PyList::new(py, objects)
+    }
+}
+
+impl Client {
+    /// The pool of this process. Called with the GIL held, as is `fork`, so that the lock is free
+    /// in a child.
+    fn pool(&self) -> Arc<Pool> {
+        let process = std::process::id();
+        let mut current = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((owner, pool)) = &*current {
+            if *owner == process {
+                return pool.clone();
+            }
+        }
+        let pool = Arc::new(Pool::new(self.config.clone()));
+        // The parent's connections are the parent's: not even closing them is ours to do.
+        std::mem::forget(current.replace((process, pool.clone())));
+        pool
+    }
+
+    /// Runs blocking work without the GIL. A signal's exception, KeyboardInterrupt say, is raised
+    /// in place of what it interrupted.
+    fn run<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&Self, &Pool, &dyn Fn() -> Result<()>) -> Result<T> + Send,
+    ) -> PyResult<T> {
+        let pool = self.pool();
+        let (result, signal) = py.detach(|| {
+            let signal = RefCell::new(None);
+            let interrupt = || {
+                Python::attach(|py| py.check_signals()).map_err(|raised| {
+                    *signal.borrow_mut() = Some(raised);
+                    Error::new(ErrorKind::Connection, "interrupted by a signal")
+                })
+            };
+            let result = work(self, &pool, &interrupt);
+            (result, signal.into_inner())
+        });
+        match signal {
+            Some(raised) => Err(raised),
+            None => Ok(result?),
+        }
+    }
+}
+
+fn owned(keys: &[PyRef<'_, KeyColumn>]) -> Vec<entity_key::KeyColumn> {
+    keys.iter().map(|key| (*key.0).clone()).collect()
+}
+
+fn outcome(convert: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send + 'static) -> Outcome {
+    Box::new(convert)
+}
+
+/// Starts a task and hands its outcome, or its error, to the event loop's queue.
+fn spawn(
+    queue: Arc<Queue>,
+    token: u64,
+    work: impl Future<Output = Result<Outcome>> + Send + 'static,
+) -> PyResult<Task> {
+    let task = runtime()?.spawn(async move {
+        let outcome = work
+            .await
+            .unwrap_or_else(|error| outcome(move |_| Err(error.into())));
+        queue.push(token, outcome);
+    });
+    Ok(Task(task.abort_handle()))
+}
+
+/// The Redis keys of serialized `EntityKey` messages, end to end, and where each ends.
+fn redis_keys(
+    entities: &[Bound<'_, PyBytes>],
+    version: u32,
+    project: &str,
+) -> Result<(Vec<u8>, Vec<usize>)> {
+    let version = KeyVersion::try_from(version)?;
+    let (mut keys, mut ends) = (Vec::new(), Vec::with_capacity(entities.len()));
+    for entity in entities {
+        let (names, values) = entity_key::parse_message(entity.as_bytes())?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let values: Vec<&entity_key::KeyColumn> = values.iter().collect();
+        EntityKeyWriter::new(&names, version, project.as_bytes())?.write(&values, 0, &mut keys);
+        ends.push(keys.len());
+    }
+    Ok((keys, ends))
+}
+
+fn reply_object<'py>(py: Python<'py>, command: &str, reply: Reply) -> PyResult<Bound<'py, PyAny>> {
+    match reply {
+        Reply::Nil => Ok(py.None().into_bound(py)),
+        Reply::Integer(number) => number.into_bound_py_any(py),
+        Reply::Status(text) => text.into_bound_py_any(py),
+        Reply::Bytes(bytes) => Ok(PyBytes::new(py, &bytes).into_any()),
+        Reply::Error(words) => Err(Error::new(
+            ErrorKind::Server,
+            format!("redis refused {command}: {words}"),
+        )
+        .into()),
+        Reply::Array(items) => {
+            let items = items
+                .into_iter()
+                .map(|item| reply_object(py, command, item))
+                .collect::<PyResult<Vec<_>>>()?;
+            Ok(PyList::new(py, items)?.into_any())
+        }
+    }
+}
+
+/// Raises ConfigError for settings that a client cannot use; does not connect.
+#[pyfunction]
+pub fn check_settings(settings: &str) -> PyResult<()> {
+    RedisConfig::from_json(settings)?;
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! The extension module `feast_rs._core`: Python values to owned Rust and back.
+//!
+//! Every call takes what it needs out of Python's objects, lets go of the GIL, does its work with
+//! the core, and takes the GIL once more for the result. No Python object goes below this module.
+
+mod answer;
+mod client;
+mod completions;
+mod exceptions;
+mod keys;
+mod objects;
+mod plan;
+mod runtime;
+mod values;
+mod write;
+
+use pyo3::prelude::*;
+
+/// The Rust core of feast-rs.
+#[pymodule]
+mod _core {
+    #[pymodule_export]
+    use super::answer::{Answer, Column};
+    #[pymodule_export]
+    use super::client::{Client, check_settings};
+    #[pymodule_export]
+    use super::completions::{Completions, Task};
+    #[pymodule_export]
+    use super::keys::{KeyColumn, KeyOwner, parse_keys, serialize_keys, view_fields};
+    #[pymodule_export]
+    use super::plan::Plan;
+    #[pymodule_export]
+    use super::values::{decode_values, encode_values, values_to_objects};
+    #[pymodule_export]
+    use super::write::WriteBatch;
+}

@@ -1,0 +1,90 @@
+//! One read from end to end: commands out, replies into the grid, the grid into the answer.
+
+use std::sync::Arc;
+
+use crate::entity_key::KeyColumn;
+use crate::error::Result;
+use crate::features::Features;
+use crate::grid::GridScanner;
+use crate::plan::{Plan, ReadRequest};
+use crate::redis::{Deadline, Pool};
+
+/// A read that is ready to be run, blocking or async.
+#[derive(Debug)]
+pub struct Read {
+    plan: Arc<Plan>,
+    keys: Vec<KeyColumn>,
+    request: ReadRequest,
+    scanner: GridScanner,
+    strict: bool,
+}
+
+impl Read {
+    /// Reads the plan's features for `rows` rows of join-key values. With `strict`, missing and
+    /// outdated rows get a status of their own.
+    pub fn new(
+        plan: Arc<Plan>,
+        keys: Vec<KeyColumn>,
+        rows: usize,
+        strict: bool,
+        max_reply_bytes: usize,
+    ) -> Result<Self> {
+        let request = ReadRequest::new(&plan, &keys, rows)?;
+        Ok(Self::of(plan, keys, request, strict, max_reply_bytes))
+    }
+
+    /// Reads the features of the plan's only key group for Redis keys that are given, end to end
+    /// and with where each ends.
+    #[must_use]
+    pub fn of_keys(plan: Arc<Plan>, keys: Vec<u8>, ends: Vec<usize>, max_reply_bytes: usize) -> Self {
+        let request = ReadRequest::of_keys(&plan, keys, ends);
+        Self::of(plan, Vec::new(), request, false, max_reply_bytes)
+    }
+
+    fn of(
+        plan: Arc<Plan>,
+        keys: Vec<KeyColumn>,
+        request: ReadRequest,
+        strict: bool,
+        max_reply_bytes: usize,
+    ) -> Self {
+        let scanner = GridScanner::new(plan.clone(), &request, max_reply_bytes);
+        Self {
+            plan,
+            keys,
+            request,
+            scanner,
+            strict,
+        }
+    }
+
+    /// Runs the read on the calling thread. `interrupt` is asked when a signal arrives.
+    pub fn run(
+        mut self,
+        pool: &Pool,
+        deadline: Deadline,
+        interrupt: &dyn Fn() -> Result<()>,
+    ) -> Result<Features> {
+        pool.run(&self.request.commands, &mut self.scanner, deadline, interrupt)?;
+        self.finish()
+    }
+
+    /// Runs the read as a task. Dropping it closes the connection that it uses.
+    pub async fn run_async(mut self, pool: &Pool, deadline: Deadline) -> Result<Features> {
+        pool.run_async(&self.request.commands, &mut self.scanner, deadline)
+            .await?;
+        self.finish()
+    }
+
+    fn finish(self) -> Result<Features> {
+        let grid = self.scanner.finish(&self.request.groups)?;
+        Ok(Features::new(
+            self.plan,
+            self.request.rows,
+            self.keys,
+            self.request.groups,
+            grid,
+            self.strict,
+        ))
+    }
+}

@@ -1,0 +1,187 @@
+//! A connection whose task waits.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::blocking::{has_ended, prepare};
+use super::exchange::{Step, begin};
+use super::patience::Patience;
+use super::{Health, failure, unreachable};
+use crate::error::{Error, Result};
+use crate::redis::command::Commands;
+use crate::redis::config::{Address, RedisConfig};
+use crate::redis::deadline::Deadline;
+use crate::redis::reply::ReplySink;
+
+enum Stream {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    Unix(UnixStream),
+}
+
+/// A connection that is ready for commands. It belongs to the tokio runtime that it was opened
+/// on, and lives no longer.
+pub struct AsyncConnection {
+    config: Arc<RedisConfig>,
+    stream: Stream,
+    health: Health,
+}
+
+impl AsyncConnection {
+    pub(super) async fn open(
+        config: &Arc<RedisConfig>,
+        tls: Option<Arc<ClientConfig>>,
+        patience: &Patience<'_>,
+    ) -> Result<Self> {
+        let address = &config.address;
+        let stream = patience.bound(reach(config, patience)).await;
+        let stream = stream.map_err(|error| match error.downcast::<Error>() {
+            Ok(error) => error,
+            Err(error) => unreachable(address, &error),
+        })?;
+        let stream = match (stream, tls, &config.tls) {
+            (Stream::Tcp(stream), Some(client), Some(settings)) => {
+                let name = settings.server_name(address)?;
+                let session = TlsConnector::from(client).connect(name, stream);
+                let session = patience.bound(session).await;
+                Stream::Tls(Box::new(session.map_err(|error| failure(address, error))?))
+            }
+            (stream, ..) => stream,
+        };
+        Ok(Self {
+            config: config.clone(),
+            stream,
+            health: Health::Ready,
+        })
+    }
+
+    /// Sends `commands` and reads their replies into `sink`. After an error, or when the future is
+    /// dropped before its end, the connection is not [ready](Self::is_ready) any more.
+    pub async fn exchange<S: ReplySink + ?Sized>(
+        &mut self,
+        commands: &Commands,
+        sink: &mut S,
+        deadline: Deadline,
+    ) -> Result<()> {
+        let config = self.config.clone();
+        let patience = Patience::to_talk(&config, deadline);
+        self.converse(commands, sink, &patience).await
+    }
+
+    pub(super) async fn converse<S: ReplySink + ?Sized>(
+        &mut self,
+        commands: &Commands,
+        sink: &mut S,
+        patience: &Patience<'_>,
+    ) -> Result<()> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => talk(stream, &mut self.health, commands, sink, patience).await,
+            Stream::Tls(stream) => talk(stream, &mut self.health, commands, sink, patience).await,
+            Stream::Unix(stream) => talk(stream, &mut self.health, commands, sink, patience).await,
+        }
+    }
+
+    /// Whether the connection can carry another exchange.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.health == Health::Ready
+    }
+
+    /// Whether the server ended the connection before it answered the last exchange at all.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.health == Health::Lost
+    }
+
+    /// Whether the server has ended the connection while it was idle.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        match &self.stream {
+            Stream::Tcp(stream) => has_ended(&SockRef::from(stream), false),
+            Stream::Tls(stream) => has_ended(&SockRef::from(stream.get_ref().0), true),
+            Stream::Unix(stream) => has_ended(&SockRef::from(stream), false),
+        }
+    }
+}
+
+async fn talk<S: ReplySink + ?Sized>(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    health: &mut Health,
+    commands: &Commands,
+    sink: &mut S,
+    patience: &Patience<'_>,
+) -> Result<()> {
+    *health = Health::Busy;
+    let mut exchange = begin(commands, patience.address());
+    let mut turn = async || -> Result<()> {
+        loop {
+            match exchange.step(sink.replies())? {
+                Step::Write(bytes) => exchange.sent(write_all(stream, bytes, patience).await)?,
+                Step::Read => {
+                    let read = patience.bound(stream.read(sink.space()?)).await;
+                    let n = exchange.received(read)?;
+                    sink.advance(n)?;
+                }
+                Step::Done => return Ok(()),
+            }
+        }
+    };
+    let outcome = turn().await;
+    match outcome {
+        Ok(()) => *health = Health::Ready,
+        Err(_) if exchange.lost() => *health = Health::Lost,
+        Err(_) => {}
+    }
+    outcome
+}
+
+async fn write_all(
+    stream: &mut (impl AsyncWrite + Unpin),
+    mut bytes: &[u8],
+    patience: &Patience<'_>,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match patience.bound(stream.write(bytes)).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            n => bytes = &bytes[n..],
+        }
+    }
+    patience.bound(stream.flush()).await
+}
+
+/// The first of the server's addresses that answers. Each gets its share of the time.
+async fn reach(config: &RedisConfig, patience: &Patience<'_>) -> io::Result<Stream> {
+    let (host, port) = match &config.address {
+        Address::Unix(path) => return UnixStream::connect(path).await.map(Stream::Unix),
+        Address::Tcp { host, port } => (host.as_str(), *port),
+    };
+    let addresses: Vec<_> = lookup_host((host, port)).await?.collect();
+    let mut failed = io::Error::other("the host has no address");
+    for (tried, address) in addresses.iter().enumerate() {
+        let connecting = TcpStream::connect(address);
+        let stream = match patience.share(addresses.len() - tried)? {
+            None => connecting.await,
+            Some(share) => tokio::time::timeout(share, connecting)
+                .await
+                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+        };
+        match stream.and_then(|stream| {
+            prepare(&SockRef::from(&stream), config.keepalive)?;
+            Ok(stream)
+        }) {
+            Ok(stream) => return Ok(Stream::Tcp(stream)),
+            Err(error) => failed = error,
+        }
+    }
+    if failed.kind() == io::ErrorKind::TimedOut {
+        return Err(patience.expired_io());
+    }
+    Err(failed)
+}
