@@ -7,7 +7,7 @@ use arrow_array::types::{Int64Type, TimestampSecondType};
 use arrow_array::{Array, ArrayRef, LargeBinaryArray};
 use arrow_cast::cast;
 use arrow_schema::{DataType, TimeUnit};
-use numpy::{PyReadonlyArray1, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{PyArrayDescrMethods, PyReadonlyArray1, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyList, PyString, PyTuple};
 use pyo3_arrow::input::AnyArray;
