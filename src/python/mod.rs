@@ -8,6 +8,7 @@ mod client;
 mod completions;
 mod exceptions;
 mod keys;
+mod objects;
 mod plan;
 mod runtime;
 mod values;
@@ -28,6 +29,8 @@ mod _core {
     use super::keys::{KeyColumn, KeyOwner, parse_keys, serialize_keys, view_fields};
     #[pymodule_export]
     use super::plan::Plan;
+    #[pymodule_export]
+    use super::values::{decode_values, encode_values, values_to_objects};
     #[pymodule_export]
     use super::write::WriteBatch;
 }

@@ -224,16 +224,9 @@ impl<T: Number> Numbers<T> {
     }
 
     fn push(&mut self, value: Value<'_>) -> Result<(), Cause> {
-        match T::widen(value, self.nested)? {
-            Some(number) => {
-                self.values.push(number);
-                self.nulls.append_non_null();
-            }
-            None => {
-                self.values.push(T::Native::default());
-                self.nulls.append_null();
-            }
-        }
+        let number = T::widen(value, self.nested)?;
+        self.values.push(number.unwrap_or_default());
+        self.nulls.append(number.is_some());
         Ok(())
     }
 

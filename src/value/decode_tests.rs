@@ -1,4 +1,5 @@
 //! `ColumnDecoder` and the matrix fillers against prost's view of the same cells.
+#![allow(clippy::float_cmp)] // Exact values are the point.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The declared type of a feature (feast/types.py and feast/value_type.py, Feast 0.67.0) and the
+//! The declared type of a feature (`feast/types.py` and `feast/value_type.py` of Feast 0.67.0) and the
 //! Arrow type that its values are decoded into.
 //!
 //! | Feast type | Arrow type | remarks |
@@ -73,9 +73,18 @@ pub enum FeastType {
     Struct(Vec<(String, FeastType)>),
 }
 
+type PlainType = (
+    FeastType,
+    &'static str,
+    &'static str,
+    u32,
+    Option<u32>,
+    Option<u32>,
+);
+
 /// The types of one word: their name in `feast.types`, the name and number of their `ValueType`,
 /// and the numbers of the list and the set of them, where there are such.
-const PLAIN: [(FeastType, &str, &str, u32, Option<u32>, Option<u32>); 18] = {
+const PLAIN: [PlainType; 18] = {
     use FeastType as T;
     [
         (T::Invalid, "Invalid", "UNKNOWN", 0, Some(42), Some(43)),

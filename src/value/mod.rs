@@ -11,16 +11,23 @@ pub mod cursor;
 pub mod decode;
 pub mod dtype;
 mod dtype_text;
-mod elements;
+pub(crate) mod elements;
+pub mod encode;
 pub mod field;
+mod inferred;
+mod items;
 pub mod json;
 pub mod number;
+pub(crate) mod source;
+mod tagged;
 mod varint;
 pub mod wire;
+mod wire_out;
 
 pub use cause::Cause;
 pub use decode::{CellError, ColumnDecoder};
 pub use dtype::FeastType;
+pub use encode::encode;
 pub use varint::write_varint;
 
 #[cfg(test)]

@@ -173,9 +173,8 @@ fn inexact(value: Value<'_>) -> Cause {
 /// What a value that is not of the wanted type comes to: none if it is null.
 pub(super) fn null_or_mismatch<T>(value: Value<'_>) -> Result<Option<T>, Cause> {
     match value {
-        Value::Null | Value::NullVal(_) => Ok(None),
+        Value::Null | Value::NullVal(_) | Value::UnixTimestamp(NULL_TIMESTAMP) => Ok(None),
         Value::Unknown(number) => Err(Cause::Unknown(number)),
-        Value::UnixTimestamp(NULL_TIMESTAMP) => Ok(None),
         other => match other.field() {
             Some(field) => Err(Cause::Type(field)),
             None => Ok(None),
