@@ -144,13 +144,12 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
 
     def connection_settings(self) -> str:
         """What :class:`feast_rs._core.Client` needs to know, as JSON."""
-        settings = self.model_dump(exclude=set(_STORE_SETTINGS), exclude_none=True)
-        for name in _SECRETS & settings.keys():
-            settings[name] = str(settings[name])
-        # An explicit null means no limit, which differs from not given.
-        settings["request_timeout_ms"] = self.request_timeout_ms
-        return json.dumps(settings)
+        return json.dumps(self.model_dump(exclude=set(_STORE_SETTINGS), exclude_unset=True))
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
             yield name, "***" if name in _SECRETS and value is not None else value
+
+
+# Feast looks for the store in the module of its configuration's class.
+RedisOnlineStoreConfig.__module__ = "feast_rs"

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use pyo3_arrow::PyRecordBatch;
 
-use super::values::{Hint, cells_to_list};
+use super::objects::{Hint, cells_to_list};
 use crate::error::{Error, ErrorKind};
 use crate::features::{AddedColumn, Cells, EventTime, Features, MatrixFloat, Status};
 use crate::value::FeastType;

@@ -1,0 +1,33 @@
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from tests.support.server import RedisServer
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[RedisServer]:
+    """A server for tests that do it no harm."""
+    server = RedisServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def server(shared_server: RedisServer) -> RedisServer:
+    """The shared server, emptied."""
+    redis.Redis(port=shared_server.port).flushall()
+    return shared_server
+
+
+@pytest.fixture
+def own_server() -> Iterator[RedisServer]:
+    """A server of the test's own, to kill and pause."""
+    server = RedisServer()
+    yield server
+    server.close()
