@@ -152,19 +152,26 @@ def outlook(inputs: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+_STORED = [
+    aircraft_history,
+    aircraft_register,
+    route_history,
+    weather,
+    airport_register.with_name("dest_airport").with_join_key_map({"faa": "dest"})[
+        ["name", "lat", "lon", "altitude_ft"]
+    ],
+]
+
 departures = FeatureService(
     name="departures",
-    description="All that a delay model sees of a flight before it leaves",
-    features=[
-        aircraft_history,
-        aircraft_register,
-        route_history,
-        weather,
-        airport_register.with_name("dest_airport").with_join_key_map({"faa": "dest"})[
-            ["name", "lat", "lon", "altitude_ft"]
-        ],
-        outlook,
-    ],
+    description="All that is stored about a flight before it leaves",
+    features=_STORED,
+)
+
+departures_outlook = FeatureService(
+    name="departures_outlook",
+    description="The same, and what is computed from it on demand",
+    features=[*_STORED, outlook],
 )
 
 OBJECTS = [
@@ -180,4 +187,5 @@ OBJECTS = [
     airport_register,
     outlook,
     departures,
+    departures_outlook,
 ]
