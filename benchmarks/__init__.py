@@ -1,0 +1,1 @@
+"""Benchmarks of Feast's online reads: stock Feast, feast-rs, and the bare socket under both."""
