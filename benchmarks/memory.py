@@ -6,8 +6,6 @@ Each loop runs in a process of its own, so that only the reads can grow it.
 from __future__ import annotations
 
 import multiprocessing
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -67,7 +65,6 @@ def measure_memory(
     online_store: dict[str, Any],
     reads: int,
     arrow: bool,
-    say: Callable[[str], None],
 ) -> MemoryFigure:
     """Run one loop and judge whether its memory stays flat."""
     context = multiprocessing.get_context("spawn")
@@ -88,8 +85,6 @@ def measure_memory(
     tenth = max(1, len(sizes) // 10)
     peak = max(sizes[tenth:])
     allowed = max(_ALLOWED_BYTES, _ALLOWED_SHARE * sizes[tenth])
-    say(f"    {reads} reads, {len(sizes)} samples")
-    sys.stdout.flush()
     return MemoryFigure(
         reads,
         sizes[0] / 1e6,
