@@ -50,7 +50,7 @@ def _loop(
         first = read(store, refs, rows).to_dict()
         for number in range(1, reads + 1):
             answer = read(store, refs, rows)
-            columns = answer.to_arrow() if arrow else answer.to_dict()
+            columns: Any = answer.to_arrow() if arrow else answer.to_dict()
             if number % max(1, reads // _SAMPLES) == 0:
                 sizes.append(process.memory_info().rss)
         last = columns.to_pydict() if arrow else columns
