@@ -48,6 +48,8 @@ def open_store(store_type: str) -> FeatureStore:
     """The feature store of this directory, with its online store's type replaced."""
     raw = yaml.safe_load(os.path.expandvars((REPO / "feature_store.yaml").read_text()))
     raw["online_store"]["type"] = store_type
+    # Given a configuration rather than a directory, Feast looks for it in the working directory.
+    raw["registry"]["path"] = str(REPO / raw["registry"]["path"])
     return FeatureStore(config=RepoConfig(**raw, repo_path=REPO))
 
 
