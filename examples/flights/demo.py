@@ -239,7 +239,7 @@ def main() -> None:
         metavar="HOST:PORT",
         default=os.environ.get(ADDRESS_VARIABLE),
         help="use this Redis, in Feast's form (host:port,password=...); "
-        "about 37,000 keys are written there",
+        "about 30,000 keys are written there",
     )
     parser.add_argument(
         "--store", default=FEAST_RS, help="online store type to run (default: %(default)s)"
