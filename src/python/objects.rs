@@ -52,19 +52,28 @@ pub fn cells_to_list<'a, 'py>(
     failed: impl Fn(usize, &dyn fmt::Display) -> PyErr,
 ) -> PyResult<Bound<'py, PyList>> {
     let mut maker = ObjectMaker::new(py, hint);
-    let mut objects = Vec::with_capacity(cells.size_hint().0);
-    for (index, cell) in cells.enumerate() {
-        let object = match cell {
-            None => py.None().into_bound(py),
-            Some(cell) => match maker.object(cell) {
-                Ok(object) => object,
-                Err(Failure::Cell(cause)) => return Err(failed(index, &cause)),
-                Err(Failure::Feast(error)) => return Err(told_of(py, error, index, &failed)),
-            },
-        };
-        objects.push(object);
+    let made = cells.enumerate().map(|(index, cell)| {
+        let object = cell.map_or_else(|| Ok(py.None().into_bound(py)), |cell| maker.object(cell));
+        Made(object.map_err(|failure| match failure {
+            Failure::Cell(cause) => failed(index, &cause),
+            Failure::Feast(error) => told_of(py, error, index, &failed),
+        }))
+    });
+    PyList::new(py, made)
+}
+
+/// An object on its way into a list, or what went wrong.
+struct Made<'py>(PyResult<Bound<'py, PyAny>>);
+
+impl<'py> IntoPyObject<'py> for Made<'py> {
+    type Target = PyAny;
+    type Output = Bound<'py, PyAny>;
+    type Error = PyErr;
+
+    #[inline]
+    fn into_pyobject(self, _py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.0
     }
-    PyList::new(py, objects)
 }
 
 /// An exception of Feast's conversion. Those that stock's callers catch as `ValueError` say which
