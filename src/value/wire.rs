@@ -94,27 +94,42 @@ pub fn parse(cell: &[u8]) -> Result<Value<'_>, WireError> {
 /// Reads a `Value` that may hold `depth` more levels of messages.
 #[inline]
 pub(crate) fn parse_nested(cell: &[u8], depth: u32) -> Result<Value<'_>, WireError> {
-    let [tag, rest @ ..] = cell else {
+    let [first, rest @ ..] = cell else {
         return Ok(Value::Null);
     };
-    match sole_scalar(*tag, rest) {
+    match sole_scalar(*first, rest) {
         Some(value) => Ok(value),
         None => parse_any(cell, depth),
     }
 }
 
+/// The first byte of a cell that holds a scalar: the field's number and wire type.
+///
+/// Callers that read millions of one kind look at it themselves: a [`Value`] that goes through
+/// memory costs them more than the reading.
+pub(crate) mod tag {
+    pub(crate) const BYTES: u8 = 0x0a;
+    pub(crate) const STRING: u8 = 0x12;
+    pub(crate) const INT32: u8 = 0x18;
+    pub(crate) const INT64: u8 = 0x20;
+    pub(crate) const DOUBLE: u8 = 0x29;
+    pub(crate) const FLOAT: u8 = 0x35;
+    pub(crate) const BOOL: u8 = 0x38;
+    pub(crate) const UNIX_TIMESTAMP: u8 = 0x40;
+}
+
 /// A cell of one scalar as Feast writes it, which nearly all cells are; `None` for all else.
 #[inline]
-fn sole_scalar(tag: u8, rest: &[u8]) -> Option<Value<'_>> {
-    Some(match tag {
-        0x29 => Value::Double(f64::from_le_bytes(rest.try_into().ok()?)),
-        0x35 => Value::Float(f32::from_le_bytes(rest.try_into().ok()?)),
-        0x20 => Value::Int64(sole_varint(rest)? as i64),
-        0x18 => Value::Int32(sole_varint(rest)? as i32),
-        0x40 => Value::UnixTimestamp(sole_varint(rest)? as i64),
-        0x38 => Value::Bool(sole_varint(rest)? != 0),
-        0x12 => Value::String(std::str::from_utf8(sole_bytes(rest)?).ok()?),
-        0x0a => Value::Bytes(sole_bytes(rest)?),
+fn sole_scalar(first: u8, rest: &[u8]) -> Option<Value<'_>> {
+    Some(match first {
+        tag::DOUBLE => Value::Double(f64::from_le_bytes(rest.try_into().ok()?)),
+        tag::FLOAT => Value::Float(f32::from_le_bytes(rest.try_into().ok()?)),
+        tag::INT64 => Value::Int64(sole_varint(rest)? as i64),
+        tag::INT32 => Value::Int32(sole_varint(rest)? as i32),
+        tag::UNIX_TIMESTAMP => Value::UnixTimestamp(sole_varint(rest)? as i64),
+        tag::BOOL => Value::Bool(sole_varint(rest)? != 0),
+        tag::STRING => Value::String(std::str::from_utf8(sole_bytes(rest)?).ok()?),
+        tag::BYTES => Value::Bytes(sole_bytes(rest)?),
         _ => return None,
     })
 }
@@ -138,11 +153,12 @@ pub(crate) fn sole_varint(bytes: &[u8]) -> Option<u64> {
 
 /// The bytes behind a length of one byte, if they are all there is.
 #[inline]
-fn sole_bytes(rest: &[u8]) -> Option<&[u8]> {
+pub(crate) fn sole_bytes(rest: &[u8]) -> Option<&[u8]> {
     let (length, bytes) = rest.split_first()?;
     (*length < 0x80 && usize::from(*length) == bytes.len()).then_some(bytes)
 }
 
+#[inline(never)]
 fn parse_any(cell: &[u8], depth: u32) -> Result<Value<'_>, WireError> {
     let mut cursor = Cursor::new(cell);
     let Some((number, payload)) = cursor.field(depth)? else {
