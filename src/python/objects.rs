@@ -15,7 +15,7 @@ use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyList, PyString, PyTzInfo};
 
 use crate::value::elements::elements;
 use crate::value::field::Field;
-use crate::value::wire::{NULL_TIMESTAMP, Value, parse};
+use crate::value::wire::{NULL_TIMESTAMP, Value, parse, sole_bytes, sole_varint, tag};
 use crate::value::{Cause, FeastType};
 
 /// What the declared type adds to the stored one: a text under a UUID type is a UUID, which is
@@ -52,19 +52,28 @@ pub fn cells_to_list<'a, 'py>(
     failed: impl Fn(usize, &dyn fmt::Display) -> PyErr,
 ) -> PyResult<Bound<'py, PyList>> {
     let mut maker = ObjectMaker::new(py, hint);
-    let mut objects = Vec::with_capacity(cells.size_hint().0);
-    for (index, cell) in cells.enumerate() {
-        let object = match cell {
-            None => py.None().into_bound(py),
-            Some(cell) => match maker.object(cell) {
-                Ok(object) => object,
-                Err(Failure::Cell(cause)) => return Err(failed(index, &cause)),
-                Err(Failure::Feast(error)) => return Err(told_of(py, error, index, &failed)),
-            },
-        };
-        objects.push(object);
+    let made = cells.enumerate().map(|(index, cell)| {
+        let object = cell.map_or_else(|| Ok(py.None().into_bound(py)), |cell| maker.object(cell));
+        Made(object.map_err(|failure| match *failure {
+            Trouble::Cell(cause) => failed(index, &cause),
+            Trouble::Feast(error) => told_of(py, error, index, &failed),
+        }))
+    });
+    PyList::new(py, made)
+}
+
+/// An object on its way into a list, or what went wrong.
+struct Made<'py>(PyResult<Bound<'py, PyAny>>);
+
+impl<'py> IntoPyObject<'py> for Made<'py> {
+    type Target = PyAny;
+    type Output = Bound<'py, PyAny>;
+    type Error = PyErr;
+
+    #[inline]
+    fn into_pyobject(self, _py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.0
     }
-    PyList::new(py, objects)
 }
 
 /// An exception of Feast's conversion. Those that stock's callers catch as `ValueError` say which
@@ -88,20 +97,25 @@ fn told_of(
     told
 }
 
-enum Failure {
+/// Why there is no object. Boxed, so that the many that succeed move no more than a pointer.
+type Failure = Box<Trouble>;
+
+enum Trouble {
     Cell(Cause),
     Feast(PyErr),
 }
 
 impl From<Cause> for Failure {
+    #[cold]
     fn from(cause: Cause) -> Self {
-        Self::Cell(cause)
+        Box::new(Trouble::Cell(cause))
     }
 }
 
 impl From<PyErr> for Failure {
+    #[cold]
     fn from(error: PyErr) -> Self {
-        Self::Feast(error)
+        Box::new(Trouble::Feast(error))
     }
 }
 
@@ -125,6 +139,37 @@ impl<'py> ObjectMaker<'py> {
 
     #[inline]
     fn object(&mut self, cell: &[u8]) -> Result<Bound<'py, PyAny>, Failure> {
+        match self.scalar(cell) {
+            Some(object) => Ok(object),
+            None => self.any(cell),
+        }
+    }
+
+    /// The object of a cell that holds a scalar as Feast writes it; `None` for all else.
+    #[inline]
+    fn scalar(&self, cell: &[u8]) -> Option<Bound<'py, PyAny>> {
+        let py = self.py;
+        let (first, rest) = cell.split_first()?;
+        Some(match *first {
+            tag::DOUBLE => PyFloat::new(py, f64::from_le_bytes(rest.try_into().ok()?)).into_any(),
+            tag::FLOAT => {
+                let float = f32::from_le_bytes(rest.try_into().ok()?);
+                PyFloat::new(py, float.into()).into_any()
+            }
+            tag::INT64 => PyInt::new(py, sole_varint(rest)? as i64).into_any(),
+            tag::INT32 => PyInt::new(py, sole_varint(rest)? as i32).into_any(),
+            tag::BOOL => PyBool::new(py, sole_varint(rest)? != 0)
+                .to_owned()
+                .into_any(),
+            tag::STRING if !self.hint.text_is_uuid() => {
+                PyString::new(py, std::str::from_utf8(sole_bytes(rest)?).ok()?).into_any()
+            }
+            _ => return None,
+        })
+    }
+
+    #[inline(never)]
+    fn any(&mut self, cell: &[u8]) -> Result<Bound<'py, PyAny>, Failure> {
         let py = self.py;
         Ok(match parse(cell).map_err(Cause::Wire)? {
             Value::Null => py.None().into_bound(py),

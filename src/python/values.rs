@@ -40,8 +40,8 @@ pub fn values_to_objects<'py>(
     let failed = |index: usize, cause: &dyn std::fmt::Display| {
         Error::new(ErrorKind::Decode, format!("cell {index}: {cause}")).into()
     };
-    let cells = chunks.iter().flat_map(LargeBinaryArray::iter);
-    cells_to_list(py, cells, Hint::of(&dtype), failed)
+    let cells: Vec<_> = chunks.iter().flat_map(LargeBinaryArray::iter).collect();
+    cells_to_list(py, cells.into_iter(), Hint::of(&dtype), failed)
 }
 
 /// Encodes an Arrow array as serialized `Value`s of the declared type, given as text.

@@ -163,8 +163,10 @@ fn may_differ(
     oracle: &Result<m::Value, prost::DecodeError>,
     cause: Option<Cause>,
 ) -> bool {
+    if may_hold_map(cell) {
+        return true;
+    }
     match oracle {
-        Ok(_) if may_hold_map(cell) => true,
         Ok(_) => matches!(
             cause,
             Some(
