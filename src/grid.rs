@@ -113,6 +113,11 @@ pub struct GridScanner {
     replies: usize,
     guesses: Vec<Guess>,
     samples: Vec<ShapeSample>,
+    /// How many cells and bytes there will be. They are allocated when the first reply is awaited,
+    /// so that the server works meanwhile.
+    cells: usize,
+    expected_bytes: usize,
+    limit: usize,
     /// The first error reply: its group, its entity and the server's words.
     refused: Option<(usize, usize, String)>,
 }
@@ -131,8 +136,8 @@ impl GridScanner {
         Self {
             samples: vec![ShapeSample::default(); blocks.len()],
             grid: Grid {
-                buffer: ReplyBuffer::new(request.reply_bytes, limit),
-                cells: vec![ABSENT; base],
+                buffer: ReplyBuffer::default(),
+                cells: Vec::new(),
                 blocks,
             },
             runs: request.runs.clone(),
@@ -143,6 +148,9 @@ impl GridScanner {
             at: 0,
             replies: 0,
             guesses: Vec::new(),
+            cells: base,
+            expected_bytes: request.reply_bytes,
+            limit,
             refused: None,
         }
     }
@@ -340,6 +348,10 @@ impl GridScanner {
 
 impl ReplySink for GridScanner {
     fn space(&mut self) -> Result<&mut [u8]> {
+        if self.grid.cells.len() < self.cells {
+            self.grid.cells = vec![ABSENT; self.cells];
+            self.grid.buffer = ReplyBuffer::new(self.expected_bytes, self.limit);
+        }
         self.grid.buffer.space()
     }
 

@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
@@ -222,10 +223,10 @@ def columnar(entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> Ma
     names = entity_rows[0].keys()
     width = len(names)
     try:
-        columns = {name: [row[name] for row in entity_rows] for name in names}
+        columns = {name: list(map(itemgetter(name), entity_rows)) for name in names}
     except KeyError:
         raise ArgumentError("All entity_rows must have the same keys.") from None
-    if any(len(row) != width for row in entity_rows):
+    if set(map(len, entity_rows)) != {width}:
         raise ArgumentError("All entity_rows must have the same keys.")
     return columns
 

@@ -51,28 +51,56 @@ pub fn cells_to_list<'a, 'py>(
     hint: Hint,
     failed: impl Fn(usize, &dyn fmt::Display) -> PyErr,
 ) -> PyResult<Bound<'py, PyList>> {
-    let mut maker = ObjectMaker::new(py, hint);
-    let made = cells.enumerate().map(|(index, cell)| {
-        let object = cell.map_or_else(|| Ok(py.None().into_bound(py)), |cell| maker.object(cell));
-        Made(object.map_err(|failure| match *failure {
-            Trouble::Cell(cause) => failed(index, &cause),
-            Trouble::Feast(error) => told_of(py, error, index, &failed),
-        }))
-    });
-    PyList::new(py, made)
+    let mut list = ListMaker::new(py, hint, cells.size_hint().0);
+    list.extend(cells, failed)?;
+    list.finish()
 }
 
-/// An object on its way into a list, or what went wrong.
-struct Made<'py>(PyResult<Bound<'py, PyAny>>);
+/// Makes a list of a column's cells, some rows at a time.
+pub struct ListMaker<'py> {
+    maker: ObjectMaker<'py>,
+    objects: Vec<Bound<'py, PyAny>>,
+}
 
-impl<'py> IntoPyObject<'py> for Made<'py> {
-    type Target = PyAny;
-    type Output = Bound<'py, PyAny>;
-    type Error = PyErr;
+impl<'py> ListMaker<'py> {
+    /// An empty list with room for `rows` objects.
+    pub fn new(py: Python<'py>, hint: Hint, rows: usize) -> Self {
+        Self {
+            maker: ObjectMaker::new(py, hint),
+            objects: Vec::with_capacity(rows),
+        }
+    }
 
-    #[inline]
-    fn into_pyobject(self, _py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.0
+    /// Appends cells. `failed` makes the exception for a cell that cannot be read from its index
+    /// among all cells appended and what is wrong.
+    pub fn extend<'a>(
+        &mut self,
+        cells: impl Iterator<Item = Option<&'a [u8]>>,
+        failed: impl Fn(usize, &dyn fmt::Display) -> PyErr,
+    ) -> PyResult<()> {
+        let py = self.maker.py;
+        for cell in cells {
+            let object = match cell {
+                None => py.None().into_bound(py),
+                Some(cell) => match self.maker.object(cell) {
+                    Ok(object) => object,
+                    Err(trouble) => {
+                        let index = self.objects.len();
+                        return Err(match *trouble {
+                            Trouble::Cell(cause) => failed(index, &cause),
+                            Trouble::Feast(error) => told_of(py, error, index, &failed),
+                        });
+                    }
+                },
+            };
+            self.objects.push(object);
+        }
+        Ok(())
+    }
+
+    /// The list.
+    pub fn finish(self) -> PyResult<Bound<'py, PyList>> {
+        PyList::new(self.maker.py, self.objects)
     }
 }
 
