@@ -74,9 +74,11 @@ class RedisOnlineStore(OnlineStore):
             ConnectionError, TimeoutError, ServerError, ProtocolError: Redis did not answer as it
                 should.
         """
+        with_versions = include_feature_view_version_metadata
         if _is_precomputed(features):
+            arguments = {"include_feature_view_version_metadata": True} if with_versions else {}
             stock = super().get_online_features(
-                config, features, entity_rows, registry, project, full_feature_names
+                config, features, entity_rows, registry, project, full_feature_names, **arguments
             )
             return OnlineResponse.from_proto(stock.proto, stock._feature_types)
         request = self._bind(config, features, entity_rows, registry, project, full_feature_names)
@@ -100,9 +102,11 @@ class RedisOnlineStore(OnlineStore):
     ) -> Any:
         """Reads features without blocking the event loop; raises what
         :meth:`get_online_features` does."""
+        with_versions = include_feature_view_version_metadata
         if _is_precomputed(features):
+            arguments = {"include_feature_view_version_metadata": True} if with_versions else {}
             stock = await super().get_online_features_async(
-                config, features, entity_rows, registry, project, full_feature_names
+                config, features, entity_rows, registry, project, full_feature_names, **arguments
             )
             return OnlineResponse.from_proto(stock.proto, stock._feature_types)
         request = self._bind(config, features, entity_rows, registry, project, full_feature_names)
