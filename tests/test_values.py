@@ -9,7 +9,6 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal as PyDecimal
 from typing import Any
 
-import feast_rs
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -23,9 +22,11 @@ from feast.protos.feast.types.Value_pb2 import (
 )
 from feast.type_map import feast_value_type_to_python_type, python_values_to_proto_values
 from feast.value_type import ValueType
-from feast_rs import _core, dtypes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import feast_rs
+from feast_rs import _core, dtypes
 
 UTC = timezone.utc
 INT32 = st.integers(-(2**31), 2**31 - 1)

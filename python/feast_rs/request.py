@@ -42,11 +42,10 @@ class Plan:
     """Columns that mean nothing here; Feast checks and drops them."""
     entityless: bool = False
     """Whether a constant key column follows `keys`."""
-
-    @property
-    def shown(self) -> list[int]:
-        """The places of the key columns that the response repeats."""
-        return list(range(len(self.keys)))
+    shown: list[int] = field(default_factory=list)
+    """The places of the key columns that the response repeats."""
+    kept: list[str] | None = None
+    """The columns that the response has, if there are others that on-demand views need."""
 
 
 class BoundRequest(NamedTuple):
@@ -127,6 +126,9 @@ def compile_plan(
         declared = context.type_by_join_key.get(column)
         entry = (column, name, declared.name if declared is not None else None)
         (plan.keys if name in used else plan.echoed).append(entry)
+    plan.shown = list(range(len(plan.keys)))
+    if len(context.result_names) != sum(len(features) for _, features in context.views):
+        plan.kept = [*context.result_names, *join_keys]
     for column in columns:
         if column in context.request_data:
             plan.request_data.append(column)

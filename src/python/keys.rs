@@ -314,7 +314,7 @@ pub fn view_fields<'py>(
     fields
 }
 
-/// Serializes rows of join-key values to Feast's entity keys, as an Arrow large_binary array.
+/// Serializes rows of join-key values to Feast's entity keys, as an Arrow `large_binary` array.
 #[pyfunction]
 pub fn serialize_keys(
     py: Python<'_>,
