@@ -254,7 +254,7 @@ SOME_BYTES = st.binary(min_size=1, max_size=8)  # Of a lone b"" stock cannot tel
 INFERRED = st.none() | st.booleans() | INT64 | st.floats(allow_nan=False) | TEXT | SOME_BYTES
 PLAIN_LISTS = (
     st.lists(INT64, min_size=1, max_size=3)
-    | st.lists(st.floats(), min_size=1, max_size=3)
+    | st.lists(st.floats(allow_nan=False), min_size=1, max_size=3)  # NaN equals nothing.
     | st.lists(TEXT, min_size=1, max_size=3)
     | st.lists(st.booleans(), min_size=1, max_size=3)
     | st.lists(BYTES, min_size=1, max_size=3)
