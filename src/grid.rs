@@ -143,7 +143,7 @@ impl GridScanner {
         Err(Error::new(
             ErrorKind::Server,
             format!(
-                "redis refused to read feature view '{}' for entity key \"{}\": {words}",
+                "refused to read feature view '{}' for entity key \"{}\": {words}",
                 self.plan.views_of(group).join("', '"),
                 groups[group].key(entity).escape_ascii()
             ),

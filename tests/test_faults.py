@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import feast_rs
 import pytest
+import redis
 from feast import FeatureStore
 
-import redis
+import feast_rs
 from tests.support.drivers import (
     STORED,
     Read,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -39,8 +38,7 @@ class RedisOnlineStore(OnlineStore):
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._client: tuple[str, _core.Client] | None = None
+        self._clients: dict[str, _core.Client] = {}
         self._planner = Planner()
         feast_compat.register_as_stock_store(RedisOnlineStore)
 
@@ -285,19 +283,21 @@ class RedisOnlineStore(OnlineStore):
         return self._client_of(config.online_store)
 
     def _client_of(self, settings: RedisOnlineStoreConfig) -> _core.Client:
-        known = self._client
-        if known is not None and known[0] is settings._connection_key:
-            return known[1]
-        with self._lock:
-            known = self._client
-            if known is None or known[0] != settings._connection_key:
-                client = _core.Client(settings.connection_settings())
-                for notice in client.notices:
-                    logger.warning("online_store: %s", notice)
-                self._client = known = (settings._connection_key, client)
-            else:
-                self._client = known = (settings._connection_key, known[1])
-            return known[1]
+        key = settings._connection_key
+        client = self._clients.get(key)
+        if client is not None:
+            return client
+        # No lock, which another thread could hold while this process is forked: of threads that
+        # come here together one wins, and the others' clients have not connected to anything.
+        made = _core.Client(key)
+        client = self._clients.setdefault(key, made)
+        if client is made:
+            for notice in client.notices:
+                logger.warning("online_store: %s", notice)
+            for other in list(self._clients):
+                if other != key:
+                    self._clients.pop(other, None)
+        return client
 
 
 def _is_precomputed(features: Any) -> bool:
