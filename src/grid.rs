@@ -173,6 +173,10 @@ impl GridScanner {
         let Some(run) = self.runs.get(self.run).copied() else {
             return Err(malformed("more was sent than was asked for", at, bytes));
         };
+        // Before the line is complete, which it may never be.
+        if !matches!(sigil, b'*' | b'-') {
+            return Err(malformed("an array was expected", at, bytes));
+        }
         let Some((text, next)) = reply::line(bytes, at)? else {
             return Ok(false);
         };

@@ -41,11 +41,10 @@ class Plan:
     """Columns that mean nothing here; Feast checks and drops them."""
     entityless: bool = False
     """Whether a constant key column follows `keys`."""
-
-    @property
-    def shown(self) -> list[int]:
-        """The places of the key columns that the response repeats."""
-        return list(range(len(self.keys)))
+    shown: list[int] = field(default_factory=list)
+    """The places of the key columns that the response repeats."""
+    kept: list[str] | None = None
+    """The columns that the response has, if there are others that on-demand views need."""
 
 
 class BoundRequest(NamedTuple):
@@ -125,6 +124,9 @@ def compile_plan(
         declared = context.type_by_join_key.get(column)
         entry = (column, name, declared.name if declared is not None else None)
         (plan.keys if name in used else plan.echoed).append(entry)
+    plan.shown = list(range(len(plan.keys)))
+    if len(context.result_names) != sum(len(features) for _, features in context.views):
+        plan.kept = [*context.result_names, *join_keys]
     for column in columns:
         if column in context.request_data:
             plan.request_data.append(column)
@@ -153,9 +155,7 @@ def compile_plan(
     return plan
 
 
-def _sort_columns(
-    context: feast_compat.RequestContext, columns: tuple[str, ...]
-) -> dict[str, str]:
+def _sort_columns(context: feast_compat.RequestContext, columns: tuple[str, ...]) -> dict[str, str]:
     """The request's join keys, each with the column that holds its values."""
     join_keys: dict[str, str] = {}
     for column in columns:
@@ -164,9 +164,7 @@ def _sort_columns(
         if column in context.join_keys:
             join_keys[column] = column
         elif column in context.join_key_by_entity:
-            warnings.warn(
-                "Using entity name is deprecated. Use join_key instead.", stacklevel=2
-            )
+            warnings.warn("Using entity name is deprecated. Use join_key instead.", stacklevel=2)
             join_keys[context.join_key_by_entity[column]] = column
     return join_keys
 
@@ -249,7 +247,9 @@ def bind(plan: Plan, columns: Mapping[str, Any]) -> BoundRequest:
     if missing:
         from feast.errors import RequestDataNotFoundInEntityRowsException
 
-        raise RequestDataNotFoundInEntityRowsException(feature_names=sorted(missing))
+        raise RequestDataNotFoundInEntityRowsException(  # type: ignore[no-untyped-call]
+            feature_names=sorted(missing)
+        )
     for column in plan.request_data:
         declared_type = plan.context.type_by_join_key.get(column)
         declared = declared_type.name if declared_type is not None else None

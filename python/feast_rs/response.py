@@ -56,8 +56,9 @@ class OnlineResponse(FeastOnlineResponse):
         response._proto = proto
         return response
 
+    # In Feast an attribute, here made on demand.
     @property
-    def proto(self) -> GetOnlineFeaturesResponse:
+    def proto(self) -> GetOnlineFeaturesResponse:  # type: ignore[override]
         """The response message, put together from the stored bytes at the first use."""
         if self._proto is None:
             self._proto = GetOnlineFeaturesResponse.FromString(self._answer.message(self._versions))
@@ -80,8 +81,7 @@ class OnlineResponse(FeastOnlineResponse):
         Raises:
             DecodeError: Also for a value whose stored type does not fit the declared one.
         """
-        batch = pa.record_batch(self._answer.record_batch(include_event_timestamps))
-        return pa.Table.from_batches([batch])
+        return pa.Table.from_batches([self._answer.pyarrow_batch(include_event_timestamps)])
 
     def to_numpy(self) -> dict[str, npt.NDArray[Any]]:
         """A numpy array by column, each of as many values as there are rows.
@@ -89,7 +89,7 @@ class OnlineResponse(FeastOnlineResponse):
         Numbers without a null are not copied, and such arrays are read-only. Integers with nulls
         become float64 with NaN, text and nested values arrays of objects, as pyarrow does it.
         """
-        batch = pa.record_batch(self._answer.record_batch(False))
+        batch = self._answer.pyarrow_batch(False)
         return {
             name: column.to_numpy(zero_copy_only=False)
             for name, column in zip(batch.schema.names, batch.columns, strict=True)
@@ -137,7 +137,10 @@ class OnlineResponse(FeastOnlineResponse):
 
     def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
         """The columns as one Arrow record batch."""
-        return self._answer.record_batch(False).__arrow_c_array__(requested_schema)
+        arrays: tuple[object, object] = self._answer.record_batch(False).__arrow_c_array__(
+            requested_schema
+        )
+        return arrays
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """The columns as an Arrow stream of one record batch."""

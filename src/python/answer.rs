@@ -8,6 +8,7 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 use pyo3_arrow::PyRecordBatch;
 
 use super::objects::{Hint, cells_to_list};
+use super::schemas::Schemas;
 use crate::error::{Error, ErrorKind};
 use crate::features::{AddedColumn, Cells, EventTime, Features, MatrixFloat, Status};
 use crate::value::FeastType;
@@ -57,7 +58,10 @@ impl Column {
 
 /// The answer to a read.
 #[pyclass(frozen, module = "feast_rs._core")]
-pub struct Answer(Mutex<Arc<Features>>);
+pub struct Answer {
+    features: Mutex<Arc<Features>>,
+    schemas: Arc<Schemas>,
+}
 
 #[pymethods]
 impl Answer {
@@ -65,7 +69,7 @@ impl Answer {
     #[staticmethod]
     fn of_columns(rows: usize, columns: Vec<PyRef<'_, Column>>) -> Self {
         let columns = columns.iter().map(|column| column.0.clone()).collect();
-        Self::new(Features::from_columns(rows, columns))
+        Self::new(Features::from_columns(rows, columns), Arc::default())
     }
 
     /// Puts join keys (by their place in the request) and columns in front of the features, and
@@ -123,6 +127,17 @@ impl Answer {
         let features = self.features();
         let batch = py.detach(|| features.record_batch(event_times))?;
         Ok(PyRecordBatch::new(batch))
+    }
+
+    /// The same as a `pyarrow.RecordBatch`.
+    fn pyarrow_batch<'py>(
+        &self,
+        py: Python<'py>,
+        event_times: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let features = self.features();
+        let batch = py.detach(|| features.record_batch(event_times))?;
+        self.schemas.import(py, batch)
     }
 
     /// Rows x columns of float32 or float64, C-contiguous.
@@ -206,20 +221,23 @@ impl Answer {
 }
 
 impl Answer {
-    /// The answer that `features` are.
-    pub fn new(features: Features) -> Self {
-        Self(Mutex::new(Arc::new(features)))
+    /// The answer that `features` are; `schemas` are those of its plan.
+    pub fn new(features: Features, schemas: Arc<Schemas>) -> Self {
+        Self {
+            features: Mutex::new(Arc::new(features)),
+            schemas,
+        }
     }
 
     fn features(&self) -> Arc<Features> {
-        self.0
+        self.features
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
     fn edit(&self, change: impl FnOnce(&mut Features)) -> PyResult<()> {
-        let mut features = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut features = self.features.lock().unwrap_or_else(PoisonError::into_inner);
         let features = Arc::get_mut(&mut features)
             .ok_or_else(|| Error::new(ErrorKind::Argument, "the answer is being read"))?;
         change(features);

@@ -56,13 +56,13 @@ impl Client {
         rows: usize,
         strict: bool,
     ) -> PyResult<Answer> {
-        let (plan, keys) = (plan.built(), owned(&keys));
+        let (plan, schemas, keys) = (plan.built(), plan.schemas(), owned(&keys));
         self.run(py, |client, pool, interrupt| {
             let deadline = Deadline::after(client.config.request_timeout);
             let read = Read::new(plan, keys, rows, strict, client.config.max_reply_bytes)?;
             read.run(pool, deadline, interrupt)
         })
-        .map(Answer::new)
+        .map(|features| Answer::new(features, schemas))
     }
 
     /// Reads as `read` does, as a task whose outcome goes to `completions` under `token`.
@@ -79,13 +79,15 @@ impl Client {
         completions: &Completions,
         token: u64,
     ) -> PyResult<Task> {
-        let (plan, keys) = (plan.built(), owned(&keys));
+        let (plan, schemas, keys) = (plan.built(), plan.schemas(), owned(&keys));
         let (pool, limit) = (self.pool(), self.config.max_reply_bytes);
         let deadline = Deadline::after(self.config.request_timeout);
         spawn(completions.queue(), token, async move {
             let read = Read::new(plan, keys, rows, strict, limit)?;
             let features = read.run_async(&pool, deadline).await?;
-            Ok(outcome(move |py| Answer::new(features).into_py_any(py)))
+            Ok(outcome(move |py| {
+                Answer::new(features, schemas).into_py_any(py)
+            }))
         })
     }
 
@@ -99,14 +101,14 @@ impl Client {
         version: u32,
         project: &str,
     ) -> PyResult<Answer> {
-        let plan = plan.built();
+        let (plan, schemas) = (plan.built(), plan.schemas());
         let (keys, ends) = redis_keys(&entities, version, project)?;
         self.run(py, |client, pool, interrupt| {
             let deadline = Deadline::after(client.config.request_timeout);
             Read::of_keys(plan, keys, ends, client.config.max_reply_bytes)
                 .run(pool, deadline, interrupt)
         })
-        .map(Answer::new)
+        .map(|features| Answer::new(features, schemas))
     }
 
     /// Reads as `read_entities` does, as a task.
@@ -123,14 +125,16 @@ impl Client {
         completions: &Completions,
         token: u64,
     ) -> PyResult<Task> {
-        let plan = plan.built();
+        let (plan, schemas) = (plan.built(), plan.schemas());
         let (keys, ends) = redis_keys(&entities, version, project)?;
         let (pool, limit) = (self.pool(), self.config.max_reply_bytes);
         let deadline = Deadline::after(self.config.request_timeout);
         spawn(completions.queue(), token, async move {
             let read = Read::of_keys(plan, keys, ends, limit);
             let features = read.run_async(&pool, deadline).await?;
-            Ok(outcome(move |py| Answer::new(features).into_py_any(py)))
+            Ok(outcome(move |py| {
+                Answer::new(features, schemas).into_py_any(py)
+            }))
         })
     }
 
