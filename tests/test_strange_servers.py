@@ -161,7 +161,7 @@ def test_a_late_reply_is_not_the_next_requests(
 
 @both_forms
 def test_a_web_server(tmp_path: Path, read: Read) -> None:
-    with closing(http.server.HTTPServer(("127.0.0.1", 0), Quiet)) as web:
+    with http.server.HTTPServer(("127.0.0.1", 0), Quiet) as web:
         threading.Thread(target=web.serve_forever, daemon=True).start()
         address = f"127.0.0.1:{web.server_port}"
         store = open_store(tmp_path, address, request_timeout_ms=3000)

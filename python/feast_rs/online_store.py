@@ -11,7 +11,6 @@ from typing import Any
 from feast import Entity, FeatureService, FeatureView, RepoConfig, utils
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.infra.supported_async_methods import SupportedAsyncMethods
-from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,7 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from feast_rs import _core, deletion, dtypes, event_loop, feast_compat
 from feast_rs.config import RedisOnlineStoreConfig
 from feast_rs.request import BoundRequest, Plan, Planner, bind, columnar
-from feast_rs.response import OnlineResponse, vector_column
+from feast_rs.response import OnlineResponse, message_of, parse_cells, vector_column
 
 __all__ = ["RedisOnlineStore", "RedisOnlineStoreConfig"]
 
@@ -318,7 +317,7 @@ def _respond(
 
 def _add_on_demand(plan: Plan, answer: _core.Answer, full_feature_names: bool) -> None:
     """Runs the on-demand views, through Feast's own transformation, on the response message."""
-    proto = GetOnlineFeaturesResponse.FromString(answer.message([]))
+    proto = message_of(answer, [])
     before = len(proto.results)
     feast_compat.transform_on_demand(proto, plan.context, full_feature_names)
     declared = {
@@ -350,10 +349,7 @@ def _read_rows(names: list[str], answer: _core.Answer) -> list[ReadRow]:
     if not names:
         return [(None, None)] * answer.num_rows
     _, (seconds, nanos) = answer.event_times()[0]
-    columns = [
-        [Value() if cell is None else Value.FromString(cell) for cell in cells]
-        for cells in answer.cells()
-    ]
+    columns = parse_cells(answer)
     times = [
         datetime.fromtimestamp(second, tz=timezone.utc).replace(microsecond=nano // 1000)
         for second, nano in zip(seconds.tolist(), nanos.tolist(), strict=True)
