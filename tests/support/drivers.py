@@ -89,10 +89,14 @@ def open_store(directory: Path, address: str, **settings: Any) -> FeatureStore:
     return store
 
 
+def frame(drivers: Iterable[int]) -> pd.DataFrame:
+    """The drivers' rows as they are written."""
+    return pd.DataFrame([{"driver_id": id, **row(id), "ts": _EPOCH} for id in drivers])
+
+
 def fill(store: FeatureStore) -> None:
     """Writes all drivers' rows."""
-    rows = [{"driver_id": driver, **row(driver), "ts": _EPOCH} for driver in range(STORED)]
-    store.write_to_online_store("stats", pd.DataFrame(rows))
+    store.write_to_online_store("stats", frame(range(STORED)))
 
 
 def filled_store(directory: Path, address: str, **settings: Any) -> FeatureStore:
