@@ -1,15 +1,16 @@
 """How long a read holds the interpreter's lock.
 
-A thread that does nothing but count in Python makes progress exactly while it holds the lock. In a
-stretch of wall time W in which it got to a count that alone takes it C seconds, somebody else held
-the lock for W - C: the reading thread, the only other one that wants it. Divided by the reads made
-in W, that is the lock's time per read, and divided by a read's time without a counter, its share.
+A thread that does nothing but loop in Python wants the lock all the time, and uses processor time
+exactly while it has it. In a stretch of wall time W in which it ran for R, somebody else held the
+lock for W - R: the reading thread, the only other one that wants it. Divided by the reads made in W
+that is the lock's time per read, and divided by a read's time with nobody beside it, the share of
+the read. The sum holds also when the reader has to queue for the lock, which a plain comparison of
+speeds would get wrong.
 
-The sum holds also when the reader has to queue for the lock (that lengthens W and C alike), which a
-plain comparison of speeds would get wrong. Two calls of known nature are measured beside the reads
-to show what the method can tell: a pure Python loop (all of it) and hashing a large buffer (none).
-With two cores, the counter, the reader's work outside the lock and Redis compete for processors:
-what the counter loses that way counts as held, so the figures err upwards.
+When other work leaves the looping thread without a processor, that counts as held, so figures err
+upwards only, and the least of several rounds is the best. Two calls of known nature are measured
+beside the reads to show what the method can tell: a pure Python loop (all of it) and hashing a
+large buffer (none).
 """
 
 from __future__ import annotations
@@ -20,17 +21,18 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
 
 from .shapes import FIVE_VIEWS
 from .stores import STOCK, Stores, check_answers, entity_rows, read
 
 ROWS = 1000
-# How long the counter keeps the lock once the reader asks for it: short, or it would take 5 ms of
+HASHING = "hashing 20 MB"
+# What hashing may seem to hold before the figures are worthless.
+TRUSTED_SHARE = 0.2
+# How long the spinner keeps the lock once the reader asks for it: short, or it would take 5 ms of
 # queueing for every release in a read.
 _SWITCH = 0.0005
-_ROUNDS = 3
-_WARM_UP_SECONDS = 1.0
+_ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -42,49 +44,41 @@ class GilFigure:
     share: float
 
 
-class _Counter:
-    """A thread that counts for as long as the context lasts.
-
-    One thread serves all measurements: the interpreter specializes a loop as it runs, and a
-    fresh one would count at another speed than the one it is compared with.
-    """
+class _Spinner:
+    """A thread that loops in pure Python for as long as the context lasts."""
 
     def __init__(self) -> None:
-        self.count = 0
         self._running = True
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
         while self._running:
-            self.count += 1
+            pass
 
-    def __enter__(self) -> _Counter:
+    def __enter__(self) -> _Spinner:
         self._thread.start()
-        time.sleep(_WARM_UP_SECONDS)
+        time.sleep(0.1)
         return self
 
     def __exit__(self, *error: object) -> None:
         self._running = False
         self._thread.join()
 
-    def rate(self, seconds: float) -> float:
-        """Counts a second with the lock free: the main thread sleeps meanwhile."""
-        began, start = time.perf_counter(), self.count
-        time.sleep(seconds)
-        return (self.count - start) / (time.perf_counter() - began)
+    def ran(self) -> float:
+        """Seconds of processor time the thread has used."""
+        assert self._thread.ident is not None
+        return time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))
 
-    def held(self, call: Callable[[], object], seconds: float) -> float:
-        """Seconds of the lock that each call takes from the counter."""
-        before = self.rate(seconds / 2)
+    def lock_seconds(self, call: Callable[[], object], seconds: float) -> float:
+        """Seconds that each call keeps the lock from this thread."""
         call()
         calls = 0
-        began, start = time.perf_counter(), self.count
+        began, ours = time.perf_counter(), self.ran()
         while time.perf_counter() - began < seconds or calls < 3:
             call()
             calls += 1
-        wall, counted = time.perf_counter() - began, self.count - start
-        rate = (before + self.rate(seconds / 2)) / 2
-        return max(0.0, wall - counted / rate) / calls
+        wall = time.perf_counter() - began
+        return max(0.0, wall - (self.ran() - ours)) / calls
 
 
 def _call_seconds(call: Callable[[], object], seconds: float) -> float:
@@ -94,7 +88,7 @@ def _call_seconds(call: Callable[[], object], seconds: float) -> float:
         start = time.perf_counter()
         call()
         taken.append(time.perf_counter() - start)
-    return median(taken)
+    return min(taken)
 
 
 def _python_loop() -> int:
@@ -113,7 +107,7 @@ def measure_gil(stores: Stores, seconds: float) -> dict[str, GilFigure]:
     stock, ours = stores.stock[STOCK], stores.ours
     calls: dict[str, Callable[[], object]] = {
         "a loop in pure Python": _python_loop,
-        "hashing 20 MB": lambda: hashlib.sha256(blob).digest(),
+        HASHING: lambda: hashlib.sha256(blob).digest(),
         f"{STOCK} to_dict": lambda: read(stock, refs, rows).to_dict(),
         f"{stores.label} to_dict": lambda: read(ours, refs, rows).to_dict(),
         f"{stores.label} to_arrow": lambda: read(ours, refs, rows).to_arrow(),
@@ -123,17 +117,17 @@ def measure_gil(stores: Stores, seconds: float) -> dict[str, GilFigure]:
     switch = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH)
     try:
-        with _Counter() as counter:
+        with _Spinner() as spinner:
             for _ in range(_ROUNDS):
                 for name, call in calls.items():
-                    held[name].append(counter.held(call, seconds))
+                    held[name].append(spinner.lock_seconds(call, seconds))
     finally:
         sys.setswitchinterval(switch)
     return {
         name: GilFigure(
             1e3 * plain[name],
-            1e3 * median(held[name]),
-            min(1.0, median(held[name]) / plain[name]),
+            1e3 * min(held[name]),
+            min(1.0, min(held[name]) / plain[name]),
         )
         for name in calls
     }

@@ -18,7 +18,8 @@ Call = Callable[[int], object]
 # the clock's own cost vanishes.
 _SAMPLE_SECONDS = 0.005
 _BATCH_LIMIT = 100
-_WARM_UP = 3
+_WARM_UP = 20
+_WARM_UP_SECONDS = 0.3
 
 
 def same(left: Any, right: Any, types: bool = True) -> bool:
@@ -76,10 +77,13 @@ class Timed:
 
     def warm(self) -> None:
         """Run a few calls, and choose the batch from the last one."""
+        began = taken = time.perf_counter()
         for number in range(_WARM_UP):
             start = time.perf_counter()
             self.call(number)
             taken = time.perf_counter() - start
+            if time.perf_counter() - began > _WARM_UP_SECONDS:
+                break
         self.batch = max(1, min(_BATCH_LIMIT, int(_SAMPLE_SECONDS / taken)))
 
     def sample(self, number: int) -> None:

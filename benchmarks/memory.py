@@ -6,8 +6,6 @@ Each loop runs in a process of its own, so that only the reads can grow it.
 from __future__ import annotations
 
 import multiprocessing
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -52,7 +50,7 @@ def _loop(
         first = read(store, refs, rows).to_dict()
         for number in range(1, reads + 1):
             answer = read(store, refs, rows)
-            columns = answer.to_arrow() if arrow else answer.to_dict()
+            columns: Any = answer.to_arrow() if arrow else answer.to_dict()
             if number % max(1, reads // _SAMPLES) == 0:
                 sizes.append(process.memory_info().rss)
         last = columns.to_pydict() if arrow else columns
@@ -67,7 +65,6 @@ def measure_memory(
     online_store: dict[str, Any],
     reads: int,
     arrow: bool,
-    say: Callable[[str], None],
 ) -> MemoryFigure:
     """Run one loop and judge whether its memory stays flat."""
     context = multiprocessing.get_context("spawn")
@@ -88,8 +85,6 @@ def measure_memory(
     tenth = max(1, len(sizes) // 10)
     peak = max(sizes[tenth:])
     allowed = max(_ALLOWED_BYTES, _ALLOWED_SHARE * sizes[tenth])
-    say(f"    {reads} reads, {len(sizes)} samples")
-    sys.stdout.flush()
     return MemoryFigure(
         reads,
         sizes[0] / 1e6,

@@ -20,6 +20,8 @@ SPIN = "floor, spinning"
 STOCK_COMMANDS = "stock's commands, bare"
 # Requests differ from call to call, as in a service, so that no cache makes them free.
 _REQUESTS = 8
+_LARGE_REQUESTS = 3
+_LARGE_ROWS = 500
 # Redis rounds a command's time to microseconds.
 _NOISE = 1.1
 
@@ -83,7 +85,7 @@ def measure_read(
     rng = np.random.default_rng(shape.rows)
     requests = [
         list(map(int, rng.choice(shape.group.entities, size=shape.rows, replace=False)))
-        for _ in range(_REQUESTS)
+        for _ in range(_LARGE_REQUESTS if shape.rows >= _LARGE_ROWS else _REQUESTS)
     ]
     checked = 0
     for numbers in requests:

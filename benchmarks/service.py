@@ -95,6 +95,10 @@ def _checked_in_threads(store: FeatureStore, requests: list[Rows]) -> None:
     _in_threads(work, requests, 0.3)
 
 
+def _dict_reader(store: FeatureStore, refs: list[str]) -> Callable[[Rows], object]:
+    return lambda rows: read(store, refs, rows).to_dict()
+
+
 def measure_threads(stores: Stores, seconds: float) -> ThreadResult:
     """Throughput of all threads of one process, in turns of `seconds`."""
     refs = FIVE_VIEWS.refs()
@@ -105,7 +109,7 @@ def measure_threads(stores: Stores, seconds: float) -> ThreadResult:
     works: dict[str, Callable[[Rows], object]] = {}
     for name, store in every.items():
         _checked_in_threads(store, requests)
-        works[f"{name} to_dict"] = lambda rows, store=store: read(store, refs, rows).to_dict()
+        works[f"{name} to_dict"] = _dict_reader(store, refs)
     works[f"{stores.label} to_arrow"] = lambda rows: read(stores.ours, refs, rows).to_arrow()
     rates: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(_ROUNDS):

@@ -13,8 +13,9 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ def open_store(store_type: str) -> FeatureStore:
     """The feature store of this directory, with its online store's type replaced."""
     raw = yaml.safe_load(os.path.expandvars((REPO / "feature_store.yaml").read_text()))
     raw["online_store"]["type"] = store_type
+    # Given a configuration rather than a directory, Feast looks for it in the working directory.
+    raw["registry"]["path"] = str(REPO / raw["registry"]["path"])
     return FeatureStore(config=RepoConfig(**raw, repo_path=REPO))
 
 
@@ -155,6 +158,14 @@ def show(store: FeatureStore, flights: pd.DataFrame) -> None:
     print(matrix_table(names, matrix))
 
 
+def _then_dict(read: Callable[[], Any]) -> object:
+    return read().to_dict()
+
+
+def _then_matrix(read: Callable[[], Any], inputs: list[str]) -> object:
+    return to_matrix(read(), inputs)
+
+
 def race(
     stock: FeatureStore, ours: FeatureStore, label: str, flights: pd.DataFrame, budget: float
 ) -> None:
@@ -175,18 +186,17 @@ def race(
             rows = entity_rows(flights, size)
             rows = rows if name == "departures_outlook" else stored_rows(rows)
 
-            def read(store: FeatureStore, service: Any = service, rows: Rows = rows) -> Any:
-                return store.get_online_features(features=service, entity_rows=rows)
-
-            agreed = check_same(read(stock).to_dict(), read(ours).to_dict())
-            by_stock = matrix_by_hand(read(stock).to_dict(), inputs)
-            if not np.array_equal(by_stock, to_matrix(read(ours), inputs), equal_nan=True):
+            read_stock = partial(stock.get_online_features, service, rows)
+            read_ours = partial(ours.get_online_features, service, rows)
+            agreed = check_same(read_stock().to_dict(), read_ours().to_dict())
+            by_stock = matrix_by_hand(read_stock().to_dict(), inputs)
+            if not np.array_equal(by_stock, to_matrix(read_ours(), inputs), equal_nan=True):
                 raise SystemExit(f"{size} flights: the matrices differ")
             times = interleaved(
                 [
-                    lambda read=read: read(stock).to_dict(),
-                    lambda read=read: read(ours).to_dict(),
-                    lambda read=read: to_matrix(read(ours), inputs),
+                    partial(_then_dict, read_stock),
+                    partial(_then_dict, read_ours),
+                    partial(_then_matrix, read_ours, inputs),
                 ],
                 budget,
             )

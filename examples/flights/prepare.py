@@ -49,9 +49,8 @@ def read_flights() -> pd.DataFrame:
 
 
 def _known_seconds(flights: pd.DataFrame) -> np.ndarray:
-    return ((flights["known"] - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(seconds=1)).to_numpy(
-        np.int64
-    )
+    since = flights["known"] - pd.Timestamp(0, tz="UTC")
+    return np.asarray(since // pd.Timedelta(seconds=1), dtype=np.int64)
 
 
 def _midnight_after(day: np.ndarray) -> pa.Array:

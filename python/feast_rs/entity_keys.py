@@ -51,8 +51,9 @@ def serialize_entity_keys(
     converted = []
     for name, values in columns.items():
         declared = (types or {}).get(name)
-        declared_name = getattr(declared, "name", declared)
-        converted.append(key_column(name, values, declared_name))
+        if declared is not None and not isinstance(declared, str):
+            declared = declared.name
+        converted.append(key_column(name, values, declared))
     return pa.array(_core.serialize_keys(list(columns), converted, version, suffix))
 
 
@@ -134,4 +135,3 @@ def column_of_messages(name: str, messages: list[Any], declared: str | None) -> 
         )
     values = [getattr(message, message.WhichOneof("val")) for message in messages]
     return _core.KeyColumn.of(values, value_type)
-

@@ -83,9 +83,7 @@ class RedisOnlineStore(OnlineStore):
             answer = self._connected(config).read(
                 request.plan.core, request.keys, request.rows, config.online_store.strict_status
             )
-        return _respond(
-            request, answer, full_feature_names, include_feature_view_version_metadata
-        )
+        return _respond(request, answer, full_feature_names, include_feature_view_version_metadata)
 
     async def get_online_features_async(
         self,
@@ -118,9 +116,7 @@ class RedisOnlineStore(OnlineStore):
                     token,
                 )
             )
-        return _respond(
-            request, answer, full_feature_names, include_feature_view_version_metadata
-        )
+        return _respond(request, answer, full_feature_names, include_feature_view_version_metadata)
 
     def online_read(
         self,
@@ -398,4 +394,3 @@ def _report(progress: Progress | None, skipped: int, replies: int) -> None:
     for _ in range(skipped):
         progress(1)
     progress(replies)
-

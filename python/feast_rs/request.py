@@ -155,9 +155,7 @@ def compile_plan(
     return plan
 
 
-def _sort_columns(
-    context: feast_compat.RequestContext, columns: tuple[str, ...]
-) -> dict[str, str]:
+def _sort_columns(context: feast_compat.RequestContext, columns: tuple[str, ...]) -> dict[str, str]:
     """The request's join keys, each with the column that holds its values."""
     join_keys: dict[str, str] = {}
     for column in columns:
@@ -166,9 +164,7 @@ def _sort_columns(
         if column in context.join_keys:
             join_keys[column] = column
         elif column in context.join_key_by_entity:
-            warnings.warn(
-                "Using entity name is deprecated. Use join_key instead.", stacklevel=2
-            )
+            warnings.warn("Using entity name is deprecated. Use join_key instead.", stacklevel=2)
             join_keys[context.join_key_by_entity[column]] = column
     return join_keys
 
@@ -251,7 +247,9 @@ def bind(plan: Plan, columns: Mapping[str, Any]) -> BoundRequest:
     if missing:
         from feast.errors import RequestDataNotFoundInEntityRowsException
 
-        raise RequestDataNotFoundInEntityRowsException(feature_names=sorted(missing))
+        raise RequestDataNotFoundInEntityRowsException(  # type: ignore[no-untyped-call]
+            feature_names=sorted(missing)
+        )
     for column in plan.request_data:
         declared_type = plan.context.type_by_join_key.get(column)
         declared = declared_type.name if declared_type is not None else None

@@ -56,8 +56,9 @@ class OnlineResponse(FeastOnlineResponse):
         response._proto = proto
         return response
 
+    # In Feast an attribute, here made on demand.
     @property
-    def proto(self) -> GetOnlineFeaturesResponse:
+    def proto(self) -> GetOnlineFeaturesResponse:  # type: ignore[override]
         """The response message, put together from the stored bytes at the first use."""
         if self._proto is None:
             self._proto = GetOnlineFeaturesResponse.FromString(self._answer.message(self._versions))
@@ -137,7 +138,10 @@ class OnlineResponse(FeastOnlineResponse):
 
     def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
         """The columns as one Arrow record batch."""
-        return self._answer.record_batch(False).__arrow_c_array__(requested_schema)
+        arrays: tuple[object, object] = self._answer.record_batch(False).__arrow_c_array__(
+            requested_schema
+        )
+        return arrays
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """The columns as an Arrow stream of one record batch."""

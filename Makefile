@@ -1,0 +1,72 @@
+# Each target sets up what it needs, in .venv of this folder, and can be run again at any time.
+#
+#   make demo    the main job on real data, with an embedded server
+#   make test    lints and all tests
+#   make bench   the benchmark tables, written to benchmarks/results
+#   make fuzz    the fuzzers for longer: make fuzz FUZZ_SECONDS=600
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FEAST ?= 0.67.0
+FUZZ_SECONDS ?= 300
+RUST := $(shell find src proto -type f) Cargo.toml Cargo.lock build.rs pyproject.toml
+
+export VIRTUAL_ENV := $(abspath $(VENV))
+unexport PYTHONHOME CONDA_PREFIX
+
+.PHONY: demo test bench fuzz develop lint test-rust test-python clean
+
+demo: develop $(VENV)/.demo
+	$(BIN)/python -W ignore examples/flights/demo.py $(DEMO)
+
+test: lint test-rust test-python
+
+bench: develop $(VENV)/.bench
+	$(BIN)/python -W ignore -m benchmarks $(BENCH)
+
+fuzz:
+	FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --release --no-default-features --test fuzz -- --nocapture
+
+develop: $(VENV)/.built
+
+lint: develop $(VENV)/.test
+	cargo fmt --check
+	cargo clippy --locked --no-default-features --all-targets -- -D warnings
+	cargo clippy --locked --features python --lib -- -D warnings
+	$(BIN)/ruff check python tests examples benchmarks
+	$(BIN)/ruff format --check python tests examples benchmarks
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest feast_rs._core
+
+test-rust:
+	cargo test --locked --no-default-features
+
+test-python: develop $(VENV)/.test
+	$(BIN)/python -m pytest $(PYTEST)
+
+clean:
+	rm -rf $(VENV) target python/feast_rs/_core*.so
+
+$(VENV)/.made:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet 'feast[redis]==$(FEAST)' 'maturin>=1.9,<2'
+	touch $@
+
+$(VENV)/.built: $(VENV)/.made $(RUST)
+	$(BIN)/maturin develop --release --locked --quiet
+	touch $@
+
+$(VENV)/.test: $(VENV)/.made tests/requirements.txt
+	$(BIN)/python -m pip install --quiet -r tests/requirements.txt
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.made examples/flights/requirements.txt
+	$(BIN)/python -m pip install --quiet -r examples/flights/requirements.txt
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.made benchmarks/requirements.txt
+	$(BIN)/python -m pip install --quiet -r benchmarks/requirements.txt
+	touch $@

@@ -1,0 +1,252 @@
+"""The run's figures as Markdown tables, JSON and a chart."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from .chart import bars
+from .gil import HASHING, TRUSTED_SHARE, GilFigure
+from .memory import MemoryFigure
+from .reads import FLOOR, STOCK_COMMANDS, ReadResult
+from .service import AsyncResult, ThreadResult
+
+RESULTS = Path(__file__).resolve().parent / "results"
+_PACKAGES = ("feast", "feast-rs", "redis", "hiredis", "valkey-glide-sync", "pyarrow", "numpy")
+
+
+@dataclass
+class Report:
+    """Everything measured in one run; what was left out stays empty."""
+
+    label: str
+    server: str
+    quick: bool
+    notes: Sequence[str] = ()
+    reads: list[ReadResult] = field(default_factory=list)
+    narrow: list[ReadResult] = field(default_factory=list)
+    threads: ThreadResult | None = None
+    concurrent: AsyncResult | None = None
+    gil: dict[str, GilFigure] = field(default_factory=dict)
+    memory: dict[str, MemoryFigure] = field(default_factory=dict)
+
+    def missed(self) -> list[str]:
+        """The bars that were not reached."""
+        return [
+            f"{read.label}: {name}"
+            for read in [*self.reads, *self.narrow]
+            for name, passed in read.passed.items()
+            if not passed
+        ] + [f"{name}: memory grows" for name, figure in self.memory.items() if not figure.flat]
+
+
+def environment(report: Report) -> dict[str, Any]:
+    """What the figures were taken on."""
+    packages: dict[str, str] = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "server": report.server,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "packages": packages,
+    }
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table that also reads well as it stands."""
+    cells = [list(heads), *map(list, rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(heads))]
+
+    def line(row: Sequence[str]) -> str:
+        padded = [
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        return "| " + " | ".join(padded) + " |"
+
+    rule = ["-" * width if i == 0 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    return "\n".join([line(cells[0]), line(rule), *map(line, cells[1:])])
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g}" if seconds < 1 else f"{seconds * 1e3:.0f}"
+
+
+def _verdict(value: str, passed: bool, bar: str) -> str:
+    return f"{value} ({'meets' if passed else 'MISSES'} {bar})"
+
+
+def _bars_table(report: Report) -> str:
+    heads = ["entities x features", "stock, ms", "to_dict, ms", "times faster"]
+    heads += ["to_arrow, ms", "floor, ms", "over floor", "Redis CPU, share of stock's"]
+    rows = []
+    for read in report.reads:
+        bar, figures = read.bar or {}, read.figures
+        rows.append(
+            (
+                read.label,
+                _ms(figures[read.stock].seconds),
+                _ms(figures[f"{report.label} to_dict"].seconds),
+                _verdict(
+                    f"{read.to_dict_faster:.1f}",
+                    read.passed["to_dict"],
+                    f"{bar['to_dict_faster']:g}",
+                ),
+                _ms(figures[f"{report.label} to_arrow"].seconds),
+                _ms(figures[FLOOR].seconds),
+                _verdict(
+                    f"{read.to_arrow_over_floor:.2f}",
+                    read.passed["to_arrow"],
+                    f"{bar['to_arrow_over_floor']:g}",
+                ),
+                _verdict(
+                    f"{read.redis_share:.2f}", read.passed["redis"], f"{bar['redis_share']:g}"
+                ),
+            )
+        )
+    return _table(heads, rows)
+
+
+def _contestants_table(reads: Sequence[ReadResult], unit: str) -> str:
+    names = list(reads[0].figures)
+
+    def cell(read: ReadResult, name: str) -> str:
+        figure = read.figures[name]
+        return _ms(figure.seconds) if unit == "ms" else f"{figure.redis_command_us:.0f}"
+
+    return _table(
+        (unit, *(read.label for read in reads)),
+        [(name, *(cell(read, name) for read in reads)) for name in names],
+    )
+
+
+def _narrow_table(report: Report) -> str:
+    rows = [
+        (
+            read.label,
+            _verdict(f"{read.to_dict_faster:.1f}", read.passed["to_dict"], "1"),
+            _verdict(f"{read.redis_share:.2f}", read.passed["redis"], "1 within noise"),
+            f"{_arrow_over_commands(report, read):.2f}",
+        )
+        for read in report.narrow
+    ]
+    heads = ("entities x features", "to_dict, times faster", "Redis CPU, share of stock's")
+    return _table((*heads, "to_arrow over stock's commands, bare"), rows)
+
+
+def _arrow_over_commands(report: Report, read: ReadResult) -> float:
+    arrow = read.figures[f"{report.label} to_arrow"].seconds
+    return arrow / read.figures[STOCK_COMMANDS].seconds
+
+
+def _service_sections(report: Report) -> list[tuple[str, str]]:
+    sections: list[tuple[str, str]] = []
+    if report.threads is not None:
+        rows = [(name, f"{rate:.0f}") for name, rate in report.threads.reads_per_second.items()]
+        sections.append(
+            ("8 threads, each reading 100 x 50", _table(("store", "reads/s, all together"), rows))
+        )
+    if report.concurrent is not None:
+        found = report.concurrent
+        heads = ("store", "reads/s", "longest stall, ms", "median stall, ms")
+        rows_async = [
+            (
+                name,
+                f"{rate:.0f}",
+                f"{found.longest_stall_ms[name]:.1f}",
+                f"{found.median_stall_ms[name]:.2f}",
+            )
+            for name, rate in found.reads_per_second.items()
+        ]
+        text = _table(heads, rows_async)
+        text += f"\n\nThe same ticker beside nothing: {found.idle_stall_ms:.1f} ms at most."
+        sections.append(("64 concurrent async reads of 10 x 50, with to_dict", text))
+    if report.gil:
+        rows_gil = [
+            (name, f"{f.call_ms:.1f}", f"{f.held_ms:.1f}", f"{f.share:.0%}")
+            for name, f in report.gil.items()
+        ]
+        heads = ("call", "alone, ms", "lock held, ms", "share of the call")
+        text = _table(heads, rows_gil)
+        if report.gil[HASHING].share > TRUSTED_SHARE:
+            text += "\n\nThe machine was too busy: hashing holds no lock, so do not trust the rest."
+        sections.append(("The GIL in a read of 1000 x 50", text))
+    if report.memory:
+        rows_memory = [
+            (
+                name,
+                str(f.reads),
+                f"{f.before_mb:.0f}",
+                f"{f.tenth_mb:.0f}",
+                f"{f.peak_mb:.0f}",
+                "flat" if f.flat else "GROWS",
+            )
+            for name, f in report.memory.items()
+        ]
+        heads_memory = ("reader", "reads", "before, MB", "after a tenth", "peak since", "verdict")
+        sections.append(("Memory of 1000 x 50, repeated", _table(heads_memory, rows_memory)))
+    return sections
+
+
+def to_markdown(report: Report) -> str:
+    """All tables of the run."""
+    where = environment(report)
+    packages = ", ".join(f"{name} {number}" for name, number in where["packages"].items())
+    parts = [
+        "# Benchmark results",
+        f"{where['date']}, {where['server']}, Python {where['python']}, {where['machine']}; "
+        f"{packages}.",
+        "Times are medians of one interleaved run on one machine: compare them with each other, "
+        "not with another run's. Every answer was compared with stock's before it was timed.",
+    ]
+    if report.quick:
+        parts.append("A quick run: few samples, for trying things out.")
+    parts += report.notes
+    if report.reads:
+        parts += ["## Reads", _bars_table(report)]
+        parts += ["Milliseconds of everything that was raced:"]
+        parts += [_contestants_table(report.reads, "ms")]
+        parts += ["Microseconds that Redis spent in commands, for one read:"]
+        parts += [_contestants_table(report.reads, "us")]
+    if report.narrow:
+        parts += ["## Few fields of wide hashes", _narrow_table(report)]
+        parts += [_contestants_table(report.narrow, "ms")]
+        parts += [_contestants_table(report.narrow, "us")]
+    for title, text in _service_sections(report):
+        parts += [f"## {title}", text]
+    return "\n\n".join(parts) + "\n"
+
+
+def write(report: Report, directory: Path = RESULTS) -> list[Path]:
+    """Write the tables, the figures and the chart; returns their paths."""
+    directory.mkdir(parents=True, exist_ok=True)
+    written = [directory / "results.md", directory / "results.json"]
+    written[0].write_text(to_markdown(report))
+    figures = {"environment": environment(report), **asdict(report)}
+    written[1].write_text(json.dumps(figures, indent=2) + "\n")
+    if report.reads:
+        shown = [
+            name
+            for name in report.reads[0].figures
+            if name in {FLOOR, f"{report.label} to_dict", f"{report.label} to_arrow"}
+            or name.startswith("stock ")
+        ]
+        groups = {
+            read.label: {name: figure.seconds for name, figure in read.figures.items()}
+            for read in report.reads
+        }
+        written.append(directory / "reads.svg")
+        written[2].write_text(bars("One read, end to end (logarithmic)", groups, shown))
+    return written

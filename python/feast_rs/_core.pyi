@@ -1,0 +1,178 @@
+"""The Rust core of feast-rs."""
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "Answer",
+    "Client",
+    "Column",
+    "Completions",
+    "KeyColumn",
+    "KeyOwner",
+    "Plan",
+    "Task",
+    "WriteBatch",
+    "check_settings",
+    "decode_values",
+    "encode_values",
+    "parse_keys",
+    "serialize_keys",
+    "values_to_objects",
+    "view_fields",
+]
+
+@final
+class KeyColumn:
+    """The values of one join key, converted once."""
+
+    @staticmethod
+    def convert(values: Any, declared: str | None = None) -> KeyColumn | None: ...
+    @staticmethod
+    def of(values: list[Any], value_type: str) -> KeyColumn: ...
+    @property
+    def value_type(self) -> str: ...
+    def __len__(self) -> int: ...
+
+@final
+class KeyOwner:
+    """Knows the Redis keys of one set of join keys in one project."""
+
+    def __new__(cls, join_keys: Sequence[str], version: int, project: str) -> KeyOwner: ...
+    @property
+    def pattern(self) -> bytes: ...
+    def owns(self, key: bytes) -> bool: ...
+
+@final
+class Plan:
+    """A compiled feature list."""
+
+    def __new__(cls, key_names: Sequence[str]) -> Plan: ...
+    def add_group(
+        self, join_keys: Sequence[str], key_columns: Sequence[int], version: int, project: str
+    ) -> int: ...
+    def add_column(
+        self,
+        group: int,
+        name: str,
+        view: str,
+        feature: str,
+        dtype: str,
+        ttl: float | None = None,
+    ) -> None: ...
+
+@final
+class Column:
+    """A column of serialized values that does not come from Redis' hashes."""
+
+    def __new__(
+        cls,
+        name: str,
+        dtype: str,
+        cells: Sequence[bytes],
+        statuses: Sequence[int] | None = None,
+        times: Sequence[tuple[int, int]] | None = None,
+    ) -> Column: ...
+
+@final
+class Answer:
+    """The answer to a read."""
+
+    @staticmethod
+    def of_columns(rows: int, columns: Sequence[Column]) -> Answer: ...
+    def surround(
+        self, shown: Sequence[int], before: Sequence[Column], after: Sequence[Column]
+    ) -> None: ...
+    def retain(self, names: Sequence[str]) -> None: ...
+    @property
+    def num_rows(self) -> int: ...
+    @property
+    def names(self) -> list[str]: ...
+    def to_dict(self, event_times: bool) -> dict[str, Any]: ...
+    def record_batch(self, event_times: bool) -> Any: ...
+    def matrix(
+        self, names: Sequence[str] | None, double: bool, null: float
+    ) -> npt.NDArray[Any]: ...
+    def message(self, versions: Sequence[tuple[str, int]]) -> bytes: ...
+    def cells(self) -> list[list[bytes | None]]: ...
+    def statuses(self) -> dict[str, npt.NDArray[np.uint8]]: ...
+    def event_times(
+        self,
+    ) -> list[tuple[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]]]: ...
+
+@final
+class WriteBatch:
+    """Rows of one feature view on their way to Redis; written once."""
+
+    def __new__(
+        cls, view: str, project: str, version: int, key_ttl: int | None = None
+    ) -> WriteBatch: ...
+    def add(
+        self,
+        entity_key: bytes,
+        seconds: int,
+        nanos: int,
+        features: Sequence[tuple[str, bytes]],
+    ) -> None: ...
+
+@final
+class Completions:
+    """The queue of one event loop."""
+
+    def __new__(cls) -> Completions: ...
+    def fileno(self) -> int: ...
+    def drain(self) -> list[tuple[int, Any | None, BaseException | None]]: ...
+
+@final
+class Task:
+    """A task under way."""
+
+    def cancel(self) -> None: ...
+
+@final
+class Client:
+    """A client of one Redis."""
+
+    def __new__(cls, settings: str) -> Client: ...
+    @property
+    def notices(self) -> list[str]: ...
+    def read(self, plan: Plan, keys: Sequence[KeyColumn], rows: int, strict: bool) -> Answer: ...
+    def read_async(
+        self,
+        plan: Plan,
+        keys: Sequence[KeyColumn],
+        rows: int,
+        strict: bool,
+        completions: Completions,
+        token: int,
+    ) -> Task: ...
+    def read_entities(
+        self, plan: Plan, entities: Sequence[bytes], version: int, project: str
+    ) -> Answer: ...
+    def read_entities_async(
+        self,
+        plan: Plan,
+        entities: Sequence[bytes],
+        version: int,
+        project: str,
+        completions: Completions,
+        token: int,
+    ) -> Task: ...
+    def write(self, batch: WriteBatch, skip_dedup: bool) -> tuple[int, int]: ...
+    def write_async(
+        self, batch: WriteBatch, skip_dedup: bool, completions: Completions, token: int
+    ) -> Task: ...
+    def execute(self, commands: Sequence[Sequence[bytes]]) -> list[Any]: ...
+
+def check_settings(settings: str) -> None: ...
+def decode_values(cells: Any, dtype: str) -> Any: ...
+def encode_values(array: Any, dtype: str) -> Any: ...
+def values_to_objects(cells: Any, dtype: str) -> list[Any]: ...
+def parse_keys(keys: Sequence[bytes], version: int, join_keys: Sequence[str]) -> Any: ...
+def serialize_keys(
+    names: Sequence[str], columns: Sequence[KeyColumn], version: int, suffix: bytes
+) -> Any: ...
+def view_fields(view: str, features: Sequence[str]) -> list[bytes]: ...
