@@ -303,7 +303,7 @@ def test_a_truncated_key_is_refused(cut: int) -> None:
 
 
 def test_keys_of_other_join_keys_are_refused() -> None:
-    keys = feast_keys("INT64", [7]) + [feast_key(["other"], [Value(int64_val=1)])]
+    keys = [*feast_keys("INT64", [7]), feast_key(["other"], [Value(int64_val=1)])]
     with pytest.raises(feast_rs.EntityKeyError, match="other"):
         feast_rs.deserialize_entity_keys(keys)
     with pytest.raises(feast_rs.EntityKeyError, match="its join keys are"):

@@ -59,3 +59,7 @@ class MissingJoinKeyError(FeastRsError, KeyError):
     def __str__(self) -> str:
         # KeyError would show the message's repr.
         return str(self.args[0]) if self.args else ""
+
+
+class NoEntityRowsError(MissingJoinKeyError, IndexError):
+    """The request has no entity row."""

@@ -75,7 +75,13 @@ class RedisOnlineStore(OnlineStore):
         """
         if _is_precomputed(features):
             stock = super().get_online_features(
-                config, features, entity_rows, registry, project, full_feature_names
+                config,
+                features,
+                columnar(entity_rows),
+                registry,
+                project,
+                full_feature_names,
+                **_versions_wanted(include_feature_view_version_metadata),
             )
             return OnlineResponse.from_proto(stock.proto, stock._feature_types)
         request = self._bind(config, features, entity_rows, registry, project, full_feature_names)
@@ -100,7 +106,13 @@ class RedisOnlineStore(OnlineStore):
         :meth:`get_online_features` does."""
         if _is_precomputed(features):
             stock = await super().get_online_features_async(
-                config, features, entity_rows, registry, project, full_feature_names
+                config,
+                features,
+                columnar(entity_rows),
+                registry,
+                project,
+                full_feature_names,
+                **_versions_wanted(include_feature_view_version_metadata),
             )
             return OnlineResponse.from_proto(stock.proto, stock._feature_types)
         request = self._bind(config, features, entity_rows, registry, project, full_feature_names)
@@ -300,11 +312,16 @@ def _is_precomputed(features: Any) -> bool:
     return isinstance(features, FeatureService) and getattr(features, "precompute_online", False)
 
 
+def _versions_wanted(wanted: bool) -> dict[str, bool]:
+    """The argument that earlier releases of Feast do not have; only where it is wanted."""
+    return {"include_feature_view_version_metadata": True} if wanted else {}
+
+
 def _respond(
     request: BoundRequest, answer: _core.Answer, full_feature_names: bool, with_versions: bool
 ) -> OnlineResponse:
     plan = request.plan
-    answer.surround(plan.shown, request.before, [])
+    answer.surround(request.front, [])
     if plan.context.on_demand_views:
         _add_on_demand(plan, answer, full_feature_names)
     elif len(plan.context.result_names) != sum(len(names) for _, names in plan.context.views):
@@ -326,7 +343,7 @@ def _add_on_demand(plan: Plan, answer: _core.Answer, full_feature_names: bool) -
         dtype = declared.get(name) or declared.get(name.partition("__")[2])
         value_type = dtype.to_value_type() if dtype is not None else None
         after.append(vector_column(name, vector, value_type))
-    answer.surround([], [], after)
+    answer.surround([], after)
     _drop_unrequested(plan, answer)
 
 

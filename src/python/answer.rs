@@ -9,7 +9,7 @@ use pyo3_arrow::PyRecordBatch;
 
 use super::objects::{Hint, cells_to_list};
 use crate::error::{Error, ErrorKind};
-use crate::features::{AddedColumn, Cells, EventTime, Features, MatrixFloat, Status};
+use crate::features::{AddedColumn, Cells, EventTime, Features, Front, MatrixFloat, Status};
 use crate::value::FeastType;
 
 /// A column of serialized values that does not come from Redis' hashes.
@@ -55,6 +55,13 @@ impl Column {
     }
 }
 
+/// What [`Answer::surround`] is given.
+#[derive(FromPyObject)]
+enum InFront<'py> {
+    Key(usize),
+    Column(PyRef<'py, Column>),
+}
+
 /// The answer to a read.
 #[pyclass(frozen, module = "feast_rs._core")]
 pub struct Answer(Mutex<Arc<Features>>);
@@ -72,13 +79,18 @@ impl Answer {
     /// columns behind them.
     fn surround(
         &self,
-        shown: Vec<usize>,
-        before: Vec<PyRef<'_, Column>>,
+        front: Vec<InFront<'_>>,
         after: Vec<PyRef<'_, Column>>,
     ) -> PyResult<()> {
-        let owned = |columns: &[PyRef<'_, Column>]| columns.iter().map(|c| c.0.clone()).collect();
-        let (before, after) = (owned(&before), owned(&after));
-        self.edit(|features| features.surround(&shown, before, after))
+        let front = front
+            .into_iter()
+            .map(|column| match column {
+                InFront::Key(key) => Front::Key(key),
+                InFront::Column(column) => Front::Column(column.0.clone()),
+            })
+            .collect();
+        let after = after.iter().map(|column| column.0.clone()).collect();
+        self.edit(|features| features.surround(front, after))
     }
 
     /// Keeps only the columns of these names.
