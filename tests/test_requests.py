@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests.support.compare import ask, assert_same
 from tests.support.server import RedisServer
 from tests.support.stores import OURS, STOCK, feature_store
-from tests.support.world import NOON, World, write
+from tests.support.world import NOON, World, row, write
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using entity name is deprecated")
 
@@ -357,8 +357,6 @@ def test_only_request_data(setting: Setting) -> None:
 
 def test_online_read_of_each_view(setting: Setting) -> None:
     """The store's own verb, which feature servers and Feast's other code use."""
-    from tests.support.world import row
-
     for name in ("driver_stats", "customer", "pair", "globals", "stored"):
         table = setting.stock.registry.get_any_feature_view(name, "proj")
         keys = VIEW_KEYS[name]
