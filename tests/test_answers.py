@@ -29,15 +29,18 @@ Stores = tuple[FeatureStore, FeatureStore]
 
 NUMBERS = ["driver_stats:rate", "driver_stats:trips", "driver_more:score", "account:balance"]
 ALL = [*NUMBERS, "driver_stats:city", "driver_stats:tags", "driver_stats:since", "customer:vip"]
-COLUMNS = {"driver_id": [1, 2, 3, 1], "account_id": [5, 6, 5, 5], "customer_id": ["a", "b", "", "a"]}
+COLUMNS = {
+    "driver_id": [1, 2, 3, 1],
+    "account_id": [5, 6, 5, 5],
+    "customer_id": ["a", "b", "", "a"],
+}
 
 
 @pytest.fixture(scope="module")
-def stores(shared_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Stores:
-    redis.Redis(port=shared_server.port).flushall()
+def stores(module_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Stores:
     directory = tmp_path_factory.mktemp("answers")
-    stock = feature_store(STOCK, directory, shared_server.address)
-    ours = feature_store(OURS, directory, shared_server.address)
+    stock = feature_store(STOCK, directory, module_server.address)
+    ours = feature_store(OURS, directory, module_server.address)
     World(stock)
     stats = [
         {"driver_id": 1, "rate": 0.5, "trips": 2**53 + 1, "city": "Zürich", "tags": ["a"]},
@@ -306,7 +309,13 @@ class TestChangedTypes:
         ids=str,
     )
     def test_answers_are_stocks(
-        self, server: RedisServer, tmp_path: Path, stored: Any, declared: Any, value: Any, arrow: Any
+        self,
+        server: RedisServer,
+        tmp_path: Path,
+        stored: Any,
+        declared: Any,
+        value: Any,
+        arrow: Any,
     ) -> None:
         stores = [feature_store(kind, tmp_path, server.address) for kind in (STOCK, OURS)]
         stores[0].apply([ENTITIES["driver"], view("stats", ["driver"], {"x": stored})])

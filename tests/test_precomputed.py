@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
 import pytest
 import redis
@@ -21,10 +20,10 @@ NOW = datetime.now(timezone.utc).replace(microsecond=0)
 
 
 @pytest.fixture(scope="module")
-def stores(shared_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Stores:
+def stores(module_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Stores:
     directory = tmp_path_factory.mktemp("precomputed")
-    stock = feature_store(STOCK, directory, shared_server.address)
-    ours = feature_store(OURS, directory, shared_server.address)
+    stock = feature_store(STOCK, directory, module_server.address)
+    ours = feature_store(OURS, directory, module_server.address)
     by_name = views()
     vectors = FeatureService(
         name="vectors",

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-import redis
 from feast import FeatureStore
 from feast.protos.feast.types.Value_pb2 import RepeatedValue, Value
 from hypothesis import HealthCheck, given, settings
@@ -66,9 +65,8 @@ def fill(stock: FeatureStore, ours: FeatureStore) -> None:
 
 
 @pytest.fixture(scope="module")
-def setting(shared_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Setting:
-    redis.Redis(port=shared_server.port).flushall()
-    setting = Setting(tmp_path_factory.mktemp("world"), shared_server)
+def setting(module_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Setting:
+    setting = Setting(tmp_path_factory.mktemp("world"), module_server)
     fill(setting.stock, setting.ours)
     return setting
 

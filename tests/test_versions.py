@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from feast import FeatureService, FeatureStore
 from feast.types import Float64, Int64, String
 
@@ -45,9 +44,8 @@ class Versions:
 
 
 @pytest.fixture(scope="module")
-def versions(shared_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Versions:
-    redis.Redis(port=shared_server.port).flushall()
-    return Versions(tmp_path_factory.mktemp("versions"), shared_server.address)
+def versions(module_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Versions:
+    return Versions(tmp_path_factory.mktemp("versions"), module_server.address)
 
 
 @pytest.mark.parametrize(

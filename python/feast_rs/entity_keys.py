@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from feast_rs import _core
-from feast_rs.errors import EntityKeyError
+from feast_rs.errors import EntityKeyError, EntityRowsError
 
 if TYPE_CHECKING:
     from feast.value_type import ValueType
@@ -106,7 +106,12 @@ def proto_values(values: Any, declared: str | None) -> list[Any]:
 
     if hasattr(values, "DESCRIPTOR"):  # a RepeatedValue message
         values = values.val
-    values = list(values)
+    try:
+        values = list(values)
+    except TypeError:
+        raise EntityRowsError(
+            f"the values of a column must be a list or an array, not {type(values).__name__}"
+        ) from None
     # Feast's conversion takes such messages for some of its types only.
     if values and all(isinstance(value, Value) for value in values):
         return values

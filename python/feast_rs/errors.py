@@ -63,3 +63,11 @@ class MissingJoinKeyError(FeastRsError, KeyError):
 
 class NoEntityRowsError(MissingJoinKeyError, IndexError):
     """The request has no entity row."""
+
+
+class FeatureListError(ArgumentError, AssertionError, TypeError):
+    """The features of a request are neither a list nor a feature service."""
+
+
+class EntityRowsError(ArgumentError, AttributeError):
+    """The entity rows, or a column of them, are of a type that holds no rows."""

@@ -9,15 +9,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from feast import FeatureService
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.value_type import ValueType
 
 from feast_rs import _core, dtypes, feast_compat
 from feast_rs.entity_keys import key_column, proto_values
-from feast_rs.errors import ArgumentError, MissingJoinKeyError, NoEntityRowsError
+from feast_rs.errors import (
+    ArgumentError,
+    EntityRowsError,
+    FeatureListError,
+    MissingJoinKeyError,
+    NoEntityRowsError,
+)
 
 if TYPE_CHECKING:
-    from feast import FeatureService, RepoConfig
+    from feast import RepoConfig
 
 # Plans that are kept. A service asks for a few feature lists; more than this are made up.
 _PLANS = 1024
@@ -76,10 +83,15 @@ class Planner:
 
         A plan is reused as long as the registry's cache is the same and still valid.
         """
-        # Of something that is neither, Feast says what is wrong.
-        listed = getattr(features, "name", features)
-        if isinstance(features, list):
-            listed = tuple(features)
+        if isinstance(features, tuple):
+            # Stock takes one where the same list was asked for before, and no other.
+            features = list(features)
+        if not isinstance(features, (list, FeatureService)):
+            raise FeatureListError(
+                "features must be a list of 'view:feature' texts or a FeatureService, not "
+                f"{type(features).__name__}"
+            )
+        listed = tuple(features) if isinstance(features, list) else features.name
         key = (listed, project, full_feature_names, columns)
         state = feast_compat.registry_state(registry)
         if state is not None:
@@ -226,7 +238,8 @@ def columnar(entity_rows: Any) -> Mapping[str, Any]:
 
     Raises:
         ArgumentError: The rows do not all have the same keys.
-        MissingJoinKeyError: There is no row.
+        EntityRowsError: They are none of these.
+        NoEntityRowsError: There is no row.
     """
     if isinstance(entity_rows, list):
         return _columns_of_rows(entity_rows)
@@ -239,7 +252,7 @@ def columnar(entity_rows: Any) -> Mapping[str, Any]:
     if names is None and (schema := getattr(entity_rows, "schema", None)) is not None:
         names = schema.names
     if names is None:
-        raise AttributeError(
+        raise EntityRowsError(
             "entity_rows must be a list of dicts, a mapping of columns, a data frame or an Arrow "
             f"table, not {type(entity_rows).__name__}"
         )
