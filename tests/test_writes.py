@@ -1,4 +1,4 @@
-"""What is written is what stock writes, byte for byte, and is deleted without harm to others."""
+"""What is written is what stock writes, byte for byte; deletion does no harm to others."""
 
 from __future__ import annotations
 

@@ -16,8 +16,12 @@ class FeastRsError(Exception):
     """Base of all exceptions that feast-rs raises."""
 
 
-class ConfigError(FeastRsError, ValueError):
-    """The ``online_store`` section of ``feature_store.yaml`` cannot be used as it is written."""
+class ConfigError(FeastRsError):
+    """The ``online_store`` section of ``feature_store.yaml`` cannot be used as it is written.
+
+    It is no ``ValueError``: one of those pydantic would put into an error of Feast's whole
+    configuration, which quotes all settings, the password among them.
+    """
 
 
 class ConnectionError(FeastRsError, builtins.ConnectionError):
