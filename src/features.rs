@@ -48,6 +48,15 @@ pub struct AddedColumn {
     pub times: Vec<EventTime>,
 }
 
+/// A column in front of the features.
+#[derive(Clone, Debug)]
+pub enum Front {
+    /// A join key, by its place in the request.
+    Key(usize),
+    /// A column that the request brought along.
+    Column(AddedColumn),
+}
+
 /// Where an output column's values are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Source {
@@ -113,20 +122,25 @@ impl Features {
         }
     }
 
-    /// Puts columns in front of and behind the plan's: those join keys that are `shown`, by their
-    /// place in the request, then `before`; and `after`.
-    pub fn surround(&mut self, shown: &[usize], before: Vec<AddedColumn>, after: Vec<AddedColumn>) {
-        let mut columns: Vec<Source> = shown.iter().map(|&key| Source::Key(key)).collect();
-        for column in before {
-            columns.push(Source::Added(self.added.len()));
-            self.added.push(column);
+    /// Puts columns in front of and behind those that there are.
+    pub fn surround(&mut self, front: Vec<Front>, after: Vec<AddedColumn>) {
+        let mut columns = Vec::with_capacity(front.len() + self.columns.len() + after.len());
+        for column in front {
+            columns.push(match column {
+                Front::Key(key) => Source::Key(key),
+                Front::Column(column) => self.add(column),
+            });
         }
         columns.append(&mut self.columns);
         for column in after {
-            columns.push(Source::Added(self.added.len()));
-            self.added.push(column);
+            columns.push(self.add(column));
         }
         self.columns = columns;
+    }
+
+    fn add(&mut self, column: AddedColumn) -> Source {
+        self.added.push(column);
+        Source::Added(self.added.len() - 1)
     }
 
     /// Keeps only the columns whose name `keep` accepts.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import sys
 import time
@@ -150,11 +149,9 @@ def register_as_stock_store(store: type) -> None:
     """Lets ``isinstance(store, feast's RedisOnlineStore)`` hold, which
     ``FeatureStore.precompute_feature_service`` asks; only where redis-py is there to import it.
     """
-    if importlib.util.find_spec("redis") is None:
-        return
     try:
         from feast.infra.online_stores.redis import RedisOnlineStore
-    except Exception as cause:  # a redis-py that Feast cannot use is as good as none
+    except Exception as cause:  # no redis-py, or one that Feast cannot use
         logger.debug("stock Feast's Redis store cannot be imported: %s", cause)
         return
     RedisOnlineStore.register(store)

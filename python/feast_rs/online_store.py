@@ -73,9 +73,14 @@ class RedisOnlineStore(OnlineStore):
         """
         with_versions = include_feature_view_version_metadata
         if _is_precomputed(features):
-            arguments = {"include_feature_view_version_metadata": True} if with_versions else {}
             stock = super().get_online_features(
-                config, features, entity_rows, registry, project, full_feature_names, **arguments
+                config,
+                features,
+                columnar(entity_rows),
+                registry,
+                project,
+                full_feature_names,
+                **_versions_wanted(with_versions),
             )
             return OnlineResponse.from_proto(stock.proto, stock._feature_types)
         request = self._bind(config, features, entity_rows, registry, project, full_feature_names)
@@ -101,9 +106,14 @@ class RedisOnlineStore(OnlineStore):
         :meth:`get_online_features` does."""
         with_versions = include_feature_view_version_metadata
         if _is_precomputed(features):
-            arguments = {"include_feature_view_version_metadata": True} if with_versions else {}
             stock = await super().get_online_features_async(
-                config, features, entity_rows, registry, project, full_feature_names, **arguments
+                config,
+                features,
+                columnar(entity_rows),
+                registry,
+                project,
+                full_feature_names,
+                **_versions_wanted(with_versions),
             )
             return OnlineResponse.from_proto(stock.proto, stock._feature_types)
         request = self._bind(config, features, entity_rows, registry, project, full_feature_names)
@@ -307,11 +317,16 @@ def _is_precomputed(features: Any) -> bool:
     return isinstance(features, FeatureService) and getattr(features, "precompute_online", False)
 
 
+def _versions_wanted(wanted: bool) -> dict[str, bool]:
+    """The argument that earlier releases of Feast do not have; only where it is wanted."""
+    return {"include_feature_view_version_metadata": True} if wanted else {}
+
+
 def _respond(
     request: BoundRequest, answer: _core.Answer, full_feature_names: bool, with_versions: bool
 ) -> OnlineResponse:
     plan = request.plan
-    answer.surround(plan.shown, request.before, [])
+    answer.surround(request.front, [])
     if plan.context.on_demand_views:
         _add_on_demand(plan, answer, full_feature_names)
     if plan.kept is not None:
@@ -333,7 +348,7 @@ def _add_on_demand(plan: Plan, answer: _core.Answer, full_feature_names: bool) -
         dtype = declared.get(name) or declared.get(name.partition("__")[2])
         value_type = dtype.to_value_type() if dtype is not None else None
         after.append(vector_column(name, vector, value_type))
-    answer.surround([], [], after)
+    answer.surround([], after)
 
 
 def _view_plan(

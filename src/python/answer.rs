@@ -10,7 +10,9 @@ use pyo3_arrow::PyRecordBatch;
 use super::objects::{Hint, ListMaker};
 use super::schemas::Schemas;
 use crate::error::{Error, ErrorKind};
-use crate::features::{AddedColumn, BLOCK_ROWS, Cells, EventTime, Features, MatrixFloat, Status};
+use crate::features::{
+    AddedColumn, BLOCK_ROWS, Cells, EventTime, Features, Front, MatrixFloat, Status,
+};
 use crate::value::FeastType;
 
 /// A column of serialized values that does not come from Redis' hashes.
@@ -56,6 +58,13 @@ impl Column {
     }
 }
 
+/// What [`Answer::surround`] is given.
+#[derive(FromPyObject)]
+enum InFront<'py> {
+    Key(usize),
+    Column(PyRef<'py, Column>),
+}
+
 /// The answer to a read.
 #[pyclass(frozen, module = "feast_rs._core")]
 pub struct Answer {
@@ -74,15 +83,16 @@ impl Answer {
 
     /// Puts join keys (by their place in the request) and columns in front of the features, and
     /// columns behind them.
-    fn surround(
-        &self,
-        shown: Vec<usize>,
-        before: Vec<PyRef<'_, Column>>,
-        after: Vec<PyRef<'_, Column>>,
-    ) -> PyResult<()> {
-        let owned = |columns: &[PyRef<'_, Column>]| columns.iter().map(|c| c.0.clone()).collect();
-        let (before, after) = (owned(&before), owned(&after));
-        self.edit(|features| features.surround(&shown, before, after))
+    fn surround(&self, front: Vec<InFront<'_>>, after: Vec<PyRef<'_, Column>>) -> PyResult<()> {
+        let front = front
+            .into_iter()
+            .map(|column| match column {
+                InFront::Key(key) => Front::Key(key),
+                InFront::Column(column) => Front::Column(column.0.clone()),
+            })
+            .collect();
+        let after = after.iter().map(|column| column.0.clone()).collect();
+        self.edit(|features| features.surround(front, after))
     }
 
     /// Keeps only the columns of these names.
@@ -183,7 +193,7 @@ impl Answer {
             .collect()
     }
 
-    /// Raises DecodeError for a cell that Feast cannot read: which one it is, and `cause`.
+    /// Raises `DecodeError` for a cell that Feast cannot read: which one it is, and `cause`.
     fn reject(&self, column: usize, row: usize, cause: &str) -> PyResult<()> {
         Err(self.features().cell_error(column, row, &cause).into())
     }
