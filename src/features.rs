@@ -28,7 +28,7 @@ use crate::value::{ColumnDecoder, FeastType};
 
 /// Rows decoded of one column before the next column's turn: their cells lie together in the
 /// reply, and stay in the cache until all columns have taken theirs.
-const BLOCK_ROWS: usize = 64;
+pub const BLOCK_ROWS: usize = 64;
 
 /// A column that does not come from the grid: request data, the output of an on-demand view, a
 /// precomputed vector.

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from feast import utils
 from feast.value_type import ValueType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from feast import FeatureService
 
 logger = logging.getLogger(__name__)
@@ -139,25 +137,12 @@ def transform_on_demand(response: Any, context: RequestContext, full_feature_nam
     )
 
 
-@contextmanager
-def tracked_read() -> Iterator[None]:
-    """Reports the time of a read to Feast's metrics, where they are on."""
-    metrics = _metrics()
-    if metrics is None:
-        yield
-        return
-    start = time.monotonic()
-    yield
-    metrics.track_online_store_read(time.monotonic() - start)
-
-
-def _metrics() -> Any | None:
-    try:
-        from feast import metrics
-
-        return metrics if metrics._config.online_features else None
-    except Exception:
-        return None
+def track_read(start: float) -> None:
+    """Reports a read that began at `start` (of `time.monotonic`) to Feast's metrics, where they
+    are on."""
+    metrics = sys.modules.get("feast.metrics")
+    if metrics is not None and metrics._config.online_features:
+        metrics.track_online_store_read(time.monotonic() - start)
 
 
 def register_as_stock_store(store: type) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -85,10 +86,11 @@ class RedisOnlineStore(OnlineStore):
             )
             return OnlineResponse.from_proto(stock.proto, stock._feature_types)
         request = self._bind(config, features, entity_rows, registry, project, full_feature_names)
-        with feast_compat.tracked_read():
-            answer = self._connected(config).read(
-                request.plan.core, request.keys, request.rows, config.online_store.strict_status
-            )
+        settings = config.online_store
+        client = self._client_of(settings)
+        start = time.monotonic()
+        answer = client.read(request.plan.core, request.keys, request.rows, settings.strict_status)
+        feast_compat.track_read(start)
         return _respond(request, answer, full_feature_names, include_feature_view_version_metadata)
 
     async def get_online_features_async(
@@ -116,18 +118,20 @@ class RedisOnlineStore(OnlineStore):
             )
             return OnlineResponse.from_proto(stock.proto, stock._feature_types)
         request = self._bind(config, features, entity_rows, registry, project, full_feature_names)
-        client = self._connected(config)
-        with feast_compat.tracked_read():
-            answer = await event_loop.run(
-                lambda completions, token: client.read_async(
-                    request.plan.core,
-                    request.keys,
-                    request.rows,
-                    config.online_store.strict_status,
-                    completions,
-                    token,
-                )
+        settings = config.online_store
+        client = self._client_of(settings)
+        start = time.monotonic()
+        answer = await event_loop.run(
+            lambda completions, token: client.read_async(
+                request.plan.core,
+                request.keys,
+                request.rows,
+                settings.strict_status,
+                completions,
+                token,
             )
+        )
+        feast_compat.track_read(start)
         return _respond(request, answer, full_feature_names, include_feature_view_version_metadata)
 
     def online_read(
@@ -324,8 +328,8 @@ def _respond(
     answer.surround(request.front, [])
     if plan.context.on_demand_views:
         _add_on_demand(plan, answer, full_feature_names)
-    elif len(plan.context.result_names) != sum(len(names) for _, names in plan.context.views):
-        _drop_unrequested(plan, answer)
+    if plan.kept is not None:
+        answer.retain(plan.kept)
     return OnlineResponse(answer, plan.feature_types, plan.versions if with_versions else [])
 
 
@@ -344,12 +348,6 @@ def _add_on_demand(plan: Plan, answer: _core.Answer, full_feature_names: bool) -
         value_type = dtype.to_value_type() if dtype is not None else None
         after.append(vector_column(name, vector, value_type))
     answer.surround([], after)
-    _drop_unrequested(plan, answer)
-
-
-def _drop_unrequested(plan: Plan, answer: _core.Answer) -> None:
-    keys = [name for _, name, _ in plan.keys + plan.echoed]
-    answer.retain([*plan.context.result_names, *keys])
 
 
 def _view_plan(

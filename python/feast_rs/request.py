@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from feast import FeatureService
@@ -51,6 +52,8 @@ class Plan:
     """The join keys in the request's order: a place among `keys`, or ``~place`` among `echoed`."""
     entityless: bool = False
     """Whether a constant key column follows `keys`."""
+    kept: list[str] | None = None
+    """The columns that the response has, if there are others that on-demand views need."""
 
 
 class BoundRequest(NamedTuple):
@@ -145,6 +148,10 @@ def compile_plan(
         else:
             plan.front.append(~len(plan.echoed))
             plan.echoed.append((column, name, declared))
+    # With on-demand views as many columns may be there as were asked for, and not be the same.
+    count = sum(len(features) for _, features in context.views)
+    if context.on_demand_views or len(context.result_names) != count:
+        plan.kept = [*context.result_names, *join_keys]
     for column in columns:
         if column in context.request_data:
             plan.request_data.append((column, _declared(context, column)))
@@ -265,10 +272,10 @@ def _columns_of_rows(entity_rows: list[Mapping[str, Any]]) -> Mapping[str, Any]:
     names = entity_rows[0].keys()
     width = len(names)
     try:
-        columns = {name: [row[name] for row in entity_rows] for name in names}
+        columns = {name: list(map(itemgetter(name), entity_rows)) for name in names}
     except KeyError:
         raise ArgumentError("All entity_rows must have the same keys.") from None
-    if any(len(row) != width for row in entity_rows):
+    if set(map(len, entity_rows)) != {width}:
         raise ArgumentError("All entity_rows must have the same keys.")
     return columns
 

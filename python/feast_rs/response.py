@@ -81,8 +81,7 @@ class OnlineResponse(FeastOnlineResponse):
         Raises:
             DecodeError: Also for a value whose stored type does not fit the declared one.
         """
-        batch = pa.record_batch(self._answer.record_batch(include_event_timestamps))
-        return pa.Table.from_batches([batch])
+        return pa.Table.from_batches([self._answer.pyarrow_batch(include_event_timestamps)])
 
     def to_numpy(self) -> dict[str, npt.NDArray[Any]]:
         """A numpy array by column, each of as many values as there are rows.
@@ -90,7 +89,7 @@ class OnlineResponse(FeastOnlineResponse):
         Numbers without a null are not copied, and such arrays are read-only. Integers with nulls
         become float64 with NaN, text and nested values arrays of objects, as pyarrow does it.
         """
-        batch = pa.record_batch(self._answer.record_batch(False))
+        batch = self._answer.pyarrow_batch(False)
         return {
             name: column.to_numpy(zero_copy_only=False)
             for name, column in zip(batch.schema.names, batch.columns, strict=True)

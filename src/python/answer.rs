@@ -7,9 +7,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use pyo3_arrow::PyRecordBatch;
 
-use super::objects::{Hint, cells_to_list};
+use super::objects::{Hint, ListMaker};
+use super::schemas::Schemas;
 use crate::error::{Error, ErrorKind};
-use crate::features::{AddedColumn, Cells, EventTime, Features, Front, MatrixFloat, Status};
+use crate::features::{
+    AddedColumn, BLOCK_ROWS, Cells, EventTime, Features, Front, MatrixFloat, Status,
+};
 use crate::value::FeastType;
 
 /// A column of serialized values that does not come from Redis' hashes.
@@ -64,7 +67,10 @@ enum InFront<'py> {
 
 /// The answer to a read.
 #[pyclass(frozen, module = "feast_rs._core")]
-pub struct Answer(Mutex<Arc<Features>>);
+pub struct Answer {
+    features: Mutex<Arc<Features>>,
+    schemas: Arc<Schemas>,
+}
 
 #[pymethods]
 impl Answer {
@@ -72,16 +78,12 @@ impl Answer {
     #[staticmethod]
     fn of_columns(rows: usize, columns: Vec<PyRef<'_, Column>>) -> Self {
         let columns = columns.iter().map(|column| column.0.clone()).collect();
-        Self::new(Features::from_columns(rows, columns))
+        Self::new(Features::from_columns(rows, columns), Arc::default())
     }
 
     /// Puts join keys (by their place in the request) and columns in front of the features, and
     /// columns behind them.
-    fn surround(
-        &self,
-        front: Vec<InFront<'_>>,
-        after: Vec<PyRef<'_, Column>>,
-    ) -> PyResult<()> {
+    fn surround(&self, front: Vec<InFront<'_>>, after: Vec<PyRef<'_, Column>>) -> PyResult<()> {
         let front = front
             .into_iter()
             .map(|column| match column {
@@ -117,9 +119,9 @@ impl Answer {
     /// `<name>__ts` in whole seconds.
     fn to_dict<'py>(&self, py: Python<'py>, event_times: bool) -> PyResult<Bound<'py, PyDict>> {
         let features = self.features();
+        let lists = column_lists(py, &features)?;
         let dict = PyDict::new(py);
-        for column in 0..features.width() {
-            let list = column_list(py, &features, column)?;
+        for (column, list) in lists.into_iter().enumerate() {
             dict.set_item(features.name(column), list)?;
             if event_times {
                 let times = features.event_times(column)?;
@@ -135,6 +137,17 @@ impl Answer {
         let features = self.features();
         let batch = py.detach(|| features.record_batch(event_times))?;
         Ok(PyRecordBatch::new(batch))
+    }
+
+    /// The same as a `pyarrow.RecordBatch`.
+    fn pyarrow_batch<'py>(
+        &self,
+        py: Python<'py>,
+        event_times: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let features = self.features();
+        let batch = py.detach(|| features.record_batch(event_times))?;
+        self.schemas.import(py, batch)
     }
 
     /// Rows x columns of float32 or float64, C-contiguous.
@@ -218,20 +231,23 @@ impl Answer {
 }
 
 impl Answer {
-    /// The answer that `features` are.
-    pub fn new(features: Features) -> Self {
-        Self(Mutex::new(Arc::new(features)))
+    /// The answer that `features` are; `schemas` are those of its plan.
+    pub fn new(features: Features, schemas: Arc<Schemas>) -> Self {
+        Self {
+            features: Mutex::new(Arc::new(features)),
+            schemas,
+        }
     }
 
     fn features(&self) -> Arc<Features> {
-        self.0
+        self.features
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
     fn edit(&self, change: impl FnOnce(&mut Features)) -> PyResult<()> {
-        let mut features = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut features = self.features.lock().unwrap_or_else(PoisonError::into_inner);
         let features = Arc::get_mut(&mut features)
             .ok_or_else(|| Error::new(ErrorKind::Argument, "the answer is being read"))?;
         change(features);
@@ -239,24 +255,27 @@ impl Answer {
     }
 }
 
-fn column_list<'py>(
-    py: Python<'py>,
-    features: &Features,
-    column: usize,
-) -> PyResult<Bound<'py, PyList>> {
-    let hint = Hint::of(&features.dtype(column));
-    let failed = |index: usize, cause: &dyn std::fmt::Display| -> PyErr {
-        features.cell_error(column, index, cause).into()
-    };
-    if let Some(key) = features.key(column) {
-        let (mut cells, mut ends) = (Vec::new(), Vec::with_capacity(key.len()));
-        for row in 0..key.len() {
-            key.write_cell(row, &mut cells);
-            ends.push(cells.len());
+/// Every column as a list. The cells of some rows lie together in the reply, so all columns take
+/// theirs before the next rows' turn.
+fn column_lists<'py>(py: Python<'py>, features: &Features) -> PyResult<Vec<Bound<'py, PyList>>> {
+    let mut lists: Vec<ListMaker<'py>> = (0..features.width())
+        .map(|column| ListMaker::new(py, Hint::of(&features.dtype(column)), features.rows()))
+        .collect();
+    for start in (0..features.rows()).step_by(BLOCK_ROWS) {
+        let rows = start..features.rows().min(start + BLOCK_ROWS);
+        for (column, list) in lists.iter_mut().enumerate() {
+            let failed = |row: usize, cause: &dyn std::fmt::Display| -> PyErr {
+                features.cell_error(column, row, cause).into()
+            };
+            if let Some(key) = features.key(column) {
+                let (cells, ends) = key.cells(rows.clone());
+                list.extend(Cells::joined(&cells, &ends), failed)?;
+            } else {
+                list.extend(features.cells(column, rows.clone()), failed)?;
+            }
         }
-        return cells_to_list(py, Cells::joined(&cells, &ends), hint, failed);
     }
-    cells_to_list(py, features.cells(column, 0..features.rows()), hint, failed)
+    lists.into_iter().map(ListMaker::finish).collect()
 }
 
 /// Whether values of a declared type are numbers to a model.

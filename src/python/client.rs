@@ -56,20 +56,16 @@ impl Client {
         rows: usize,
         strict: bool,
     ) -> PyResult<Answer> {
-        let (plan, keys) = (plan.built(), owned(&keys));
+        let (plan, schemas, keys) = (plan.built(), plan.schemas(), owned(&keys));
         self.run(py, |client, pool, interrupt| {
             let deadline = Deadline::after(client.config.request_timeout);
             let read = Read::new(plan, keys, rows, strict, client.config.max_reply_bytes)?;
             read.run(pool, deadline, interrupt)
         })
-        .map(Answer::new)
+        .map(|features| Answer::new(features, schemas))
     }
 
     /// Reads as `read` does, as a task whose outcome goes to `completions` under `token`.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the arguments of read, and where to answer"
-    )]
     fn read_async(
         &self,
         plan: &Plan,
@@ -79,13 +75,15 @@ impl Client {
         completions: &Completions,
         token: u64,
     ) -> PyResult<Task> {
-        let (plan, keys) = (plan.built(), owned(&keys));
+        let (plan, schemas, keys) = (plan.built(), plan.schemas(), owned(&keys));
         let (pool, limit) = (self.pool(), self.config.max_reply_bytes);
         let deadline = Deadline::after(self.config.request_timeout);
         spawn(completions.queue(), token, async move {
             let read = Read::new(plan, keys, rows, strict, limit)?;
             let features = read.run_async(&pool, deadline).await?;
-            Ok(outcome(move |py| Answer::new(features).into_py_any(py)))
+            Ok(outcome(move |py| {
+                Answer::new(features, schemas).into_py_any(py)
+            }))
         })
     }
 
@@ -99,21 +97,17 @@ impl Client {
         version: u32,
         project: &str,
     ) -> PyResult<Answer> {
-        let plan = plan.built();
+        let (plan, schemas) = (plan.built(), plan.schemas());
         let (keys, ends) = redis_keys(&entities, version, project)?;
         self.run(py, |client, pool, interrupt| {
             let deadline = Deadline::after(client.config.request_timeout);
             Read::of_keys(plan, keys, ends, client.config.max_reply_bytes)
                 .run(pool, deadline, interrupt)
         })
-        .map(Answer::new)
+        .map(|features| Answer::new(features, schemas))
     }
 
     /// Reads as `read_entities` does, as a task.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the arguments of read_entities, and where to answer"
-    )]
     fn read_entities_async(
         &self,
         plan: &Plan,
@@ -123,14 +117,16 @@ impl Client {
         completions: &Completions,
         token: u64,
     ) -> PyResult<Task> {
-        let plan = plan.built();
+        let (plan, schemas) = (plan.built(), plan.schemas());
         let (keys, ends) = redis_keys(&entities, version, project)?;
         let (pool, limit) = (self.pool(), self.config.max_reply_bytes);
         let deadline = Deadline::after(self.config.request_timeout);
         spawn(completions.queue(), token, async move {
             let read = Read::of_keys(plan, keys, ends, limit);
             let features = read.run_async(&pool, deadline).await?;
-            Ok(outcome(move |py| Answer::new(features).into_py_any(py)))
+            Ok(outcome(move |py| {
+                Answer::new(features, schemas).into_py_any(py)
+            }))
         })
     }
 
@@ -169,7 +165,7 @@ impl Client {
     /// Runs commands (lists of bytes) in one pipeline and returns their replies: int, str for a
     /// status, bytes, None, or a list.
     ///
-    /// Raises ServerError with the server's words for the first command that it refused.
+    /// Raises `ServerError` with the server's words for the first command that it refused.
     fn execute<'py>(
         &self,
         py: Python<'py>,
@@ -205,10 +201,10 @@ impl Client {
     fn pool(&self) -> Arc<Pool> {
         let process = std::process::id();
         let mut current = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((owner, pool)) = &*current {
-            if *owner == process {
-                return pool.clone();
-            }
+        if let Some((owner, pool)) = &*current
+            && *owner == process
+        {
+            return pool.clone();
         }
         let pool = Arc::new(Pool::new(self.config.clone()));
         // The parent's connections are the parent's: not even closing them is ours to do.
@@ -216,7 +212,7 @@ impl Client {
         pool
     }
 
-    /// Runs blocking work without the GIL. A signal's exception, KeyboardInterrupt say, is raised
+    /// Runs blocking work without the GIL. A signal's exception, `KeyboardInterrupt` say, is raised
     /// in place of what it interrupted.
     fn run<T: Send>(
         &self,
@@ -227,6 +223,10 @@ impl Client {
         let (result, signal) = py.detach(|| {
             let signal = RefCell::new(None);
             let interrupt = || {
+                #[expect(
+                    clippy::redundant_closure_for_method_calls,
+                    reason = "the method's path lacks the lifetime that attach asks for"
+                )]
                 Python::attach(|py| py.check_signals()).map_err(|raised| {
                     *signal.borrow_mut() = Some(raised);
                     Error::new(ErrorKind::Connection, "interrupted by a signal")
@@ -304,7 +304,7 @@ fn reply_object<'py>(py: Python<'py>, command: &str, reply: Reply) -> PyResult<B
     }
 }
 
-/// Raises ConfigError for settings that a client cannot use; does not connect.
+/// Raises `ConfigError` for settings that a client cannot use; does not connect.
 #[pyfunction]
 pub fn check_settings(settings: &str) -> PyResult<()> {
     RedisConfig::from_json(settings)?;

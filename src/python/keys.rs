@@ -218,7 +218,11 @@ fn from_arrow(input: AnyArray, declared: Option<KeyType>) -> PyResult<entity_key
     let key_type = declared.unwrap_or(natural);
     let column = match key_type {
         KeyType::UnixTimestamp => {
-            let seconds = converted(&array, &DataType::Timestamp(TimeUnit::Second, None), key_type)?;
+            let seconds = converted(
+                &array,
+                &DataType::Timestamp(TimeUnit::Second, None),
+                key_type,
+            )?;
             let seconds = seconds.as_primitive::<TimestampSecondType>().values();
             entity_key::KeyColumn::UnixTimestamp(seconds.to_vec())
         }
@@ -316,7 +320,7 @@ pub fn view_fields<'py>(
     fields
 }
 
-/// Serializes rows of join-key values to Feast's entity keys, as an Arrow large_binary array.
+/// Serializes rows of join-key values to Feast's entity keys, as an Arrow `large_binary` array.
 #[pyfunction]
 pub fn serialize_keys(
     py: Python<'_>,

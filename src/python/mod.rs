@@ -3,6 +3,11 @@
 //! Every call takes what it needs out of Python's objects, lets go of the GIL, does its work with
 //! the core, and takes the GIL once more for the result. No Python object goes below this module.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "PyO3 hands a call's arguments over by value"
+)]
+
 mod answer;
 mod client;
 mod completions;
@@ -11,6 +16,7 @@ mod keys;
 mod objects;
 mod plan;
 mod runtime;
+mod schemas;
 mod values;
 mod write;
 

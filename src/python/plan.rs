@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 
+use super::schemas::Schemas;
 use crate::entity_key::KeyVersion;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan;
@@ -14,7 +15,10 @@ use crate::value::FeastType;
 ///
 /// It is built by `add_group` and `add_column`, and fixed by the first read.
 #[pyclass(frozen, module = "feast_rs._core")]
-pub struct Plan(Mutex<State>);
+pub struct Plan {
+    state: Mutex<State>,
+    schemas: Arc<Schemas>,
+}
 
 enum State {
     Building(plan::Plan),
@@ -26,7 +30,10 @@ impl Plan {
     /// A plan for requests whose join-key columns have these names.
     #[new]
     fn new(key_names: Vec<String>) -> Self {
-        Self(Mutex::new(State::Building(plan::Plan::new(key_names))))
+        Self {
+            state: Mutex::new(State::Building(plan::Plan::new(key_names))),
+            schemas: Arc::default(),
+        }
     }
 
     /// Adds an entity key: its join keys, and for each the place of its column in the request.
@@ -65,10 +72,15 @@ impl Plan {
 }
 
 impl Plan {
+    /// pyarrow's schemas of the plan's answers.
+    pub fn schemas(&self) -> Arc<Schemas> {
+        self.schemas.clone()
+    }
+
     /// The plan as it is read with; from now on it is fixed.
     pub fn built(&self) -> Arc<plan::Plan> {
         let mut state = self
-            .0
+            .state
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         if let State::Building(plan) = &mut *state {
@@ -82,7 +94,7 @@ impl Plan {
 
     fn build<T>(&self, add: impl FnOnce(&mut plan::Plan) -> Result<T>) -> Result<T> {
         let mut state = self
-            .0
+            .state
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         match &mut *state {

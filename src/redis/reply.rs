@@ -105,7 +105,11 @@ pub struct Bulk {
 }
 
 /// Reads the bulk string at `at`; `None` while it is incomplete.
-#[inline]
+#[expect(
+    clippy::inline_always,
+    reason = "the loop over a reply's cells is made of it"
+)]
+#[inline(always)]
 pub fn bulk(bytes: &[u8], at: usize) -> Result<Option<Bulk>> {
     // Nearly every length has one or two digits; the general case is kept out of the loop.
     let (start, len) = match bytes.get(at..) {

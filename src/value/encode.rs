@@ -4,6 +4,7 @@
 //! of Feast 0.67.0, each message serialized. Its rules, kept here:
 //!
 //! - null is an empty cell, and so is a scalar float that is not a number;
+//! - empty bytes are null too if no value of the column has any bytes;
 //! - a null element of a list is written as 0, `""`, `b""`, false, the null timestamp or, of
 //!   JSON, `null`; a set cannot hold one;
 //! - a timestamp is cut to whole seconds toward zero;
@@ -93,8 +94,9 @@ pub fn encode(array: &dyn Array, dtype: &FeastType) -> Result<BinaryArray> {
         | FeastType::Json => texts_of(&array, dtype, &mut cells)?,
         FeastType::Bytes | FeastType::PdfBytes | FeastType::ImageBytes => {
             let values = binaries(&array)?;
+            let some = values.iter().flatten().any(|bytes| !bytes.is_empty());
             cells.fill(rows, |row, out| {
-                if values.is_valid(row) {
+                if some && values.is_valid(row) {
                     wire_out::bytes(Field::Bytes, values.value(row), out);
                 }
                 Ok(())

@@ -1,0 +1,50 @@
+//! Schemas that pyarrow has built already.
+//!
+//! Importing a record batch of fifty columns into pyarrow takes longer than reading one from
+//! Redis, and most of that goes into the schema, which is the same for every answer of a plan. So
+//! it is imported once, and then only the arrays are.
+
+use std::sync::{Mutex, PoisonError};
+
+use arrow_array::ffi::FFI_ArrowArray;
+use arrow_array::{Array, RecordBatch, StructArray};
+use arrow_schema::SchemaRef;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+use pyo3_arrow::PySchema;
+
+/// The schemas of one plan's answers; with and without event times, and of a few selections.
+#[derive(Default)]
+pub struct Schemas(Mutex<Vec<(SchemaRef, Py<PyAny>)>>);
+
+/// More than these are made up.
+const KEPT: usize = 8;
+
+impl Schemas {
+    /// `batch` as a `pyarrow.RecordBatch` over the same memory.
+    pub fn import<'py>(&self, py: Python<'py>, batch: RecordBatch) -> PyResult<Bound<'py, PyAny>> {
+        static RECORD_BATCH: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        let schema = self.schema(py, &batch.schema())?;
+        let array = FFI_ArrowArray::new(&StructArray::from(batch).into_data());
+        // pyarrow moves the structure's content out of this place; what it does not take is
+        // released here.
+        let address = &raw const array as usize;
+        RECORD_BATCH
+            .import(py, "pyarrow", "RecordBatch")?
+            .call_method1("_import_from_c", (address, schema))
+    }
+
+    fn schema<'py>(&self, py: Python<'py>, schema: &SchemaRef) -> PyResult<Bound<'py, PyAny>> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, imported)) = known.iter().find(|(candidate, _)| candidate == schema) {
+            return Ok(imported.bind(py).clone());
+        }
+        let imported = PySchema::new(schema.clone()).into_pyarrow(py)?;
+        if known.len() == KEPT {
+            known.clear();
+        }
+        known.push((schema.clone(), imported.clone().unbind()));
+        Ok(imported)
+    }
+}
