@@ -170,7 +170,7 @@ impl GridScanner {
         Err(Error::new(
             ErrorKind::Server,
             format!(
-                "redis refused to read feature view '{}' for entity key \"{}\": {words}",
+                "refused to read feature view '{}' for entity key \"{}\": {words}",
                 self.plan.views_of(group).join("', '"),
                 groups[group].key(entity).escape_ascii()
             ),
@@ -200,6 +200,10 @@ impl GridScanner {
         let Some(run) = self.runs.get(self.run).copied() else {
             return Err(malformed("more was sent than was asked for", at, bytes));
         };
+        // Before the line is complete, which it may never be.
+        if !matches!(sigil, b'*' | b'-') {
+            return Err(malformed("an array was expected", at, bytes));
+        }
         let Some((text, next)) = reply::line(bytes, at)? else {
             return Ok(false);
         };

@@ -76,14 +76,14 @@ impl Read {
             deadline,
             interrupt,
         )?;
-        self.finish()
+        self.finish().map_err(|error| pool.located(error))
     }
 
     /// Runs the read as a task. Dropping it closes the connection that it uses.
     pub async fn run_async(mut self, pool: &Pool, deadline: Deadline) -> Result<Features> {
         pool.run_async(&self.request.commands, &mut self.scanner, deadline)
             .await?;
-        self.finish()
+        self.finish().map_err(|error| pool.located(error))
     }
 
     fn finish(self) -> Result<Features> {

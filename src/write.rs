@@ -120,8 +120,11 @@ impl WriteBatch {
         } else {
             Some(exchange(&self.timestamp_commands())?)
         };
-        let commands = self.hset_commands(stored.as_deref())?;
+        let commands = self
+            .hset_commands(stored.as_deref())
+            .map_err(|error| pool.located(error))?;
         self.finish(&exchange(&commands)?)
+            .map_err(|error| pool.located(error))
     }
 
     /// Writes the batch as a task.
@@ -137,8 +140,11 @@ impl WriteBatch {
         } else {
             Some(exchange(&self.timestamp_commands()).await?)
         };
-        let commands = self.hset_commands(stored.as_deref())?;
+        let commands = self
+            .hset_commands(stored.as_deref())
+            .map_err(|error| pool.located(error))?;
         self.finish(&exchange(&commands).await?)
+            .map_err(|error| pool.located(error))
     }
 
     fn finish(&self, replies: &[Reply]) -> Result<Written> {
@@ -261,7 +267,7 @@ impl WriteBatch {
         Error::new(
             ErrorKind::Server,
             format!(
-                "redis refused to {what} feature view '{}' for entity key \"{}\": {words}",
+                "refused to {what} feature view '{}' for entity key \"{}\": {words}",
                 self.view,
                 self.rows[row].key.escape_ascii()
             ),

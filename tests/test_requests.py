@@ -353,6 +353,16 @@ def test_only_request_data(setting: Setting) -> None:
     setting.ask(["only_request:doubled"], rows[:1])
 
 
+def test_what_only_an_on_demand_view_needs_is_left_out(setting: Setting) -> None:
+    """Also where as many features are read as are asked for."""
+    features = [f"driver_stats:{name}" for name in FEATURES["driver_stats"]]
+    features += ["customer:age", "joined:sum", "joined:cities"]
+    columns = {"driver_id": [1, 2], "customer_id": ["ü", ""]}
+    answer = setting.ask(features, columns)
+    names = {feature.partition(":")[2] for feature in features}
+    assert set(answer.to_dict()) == names | set(columns)
+
+
 def test_online_read_of_each_view(setting: Setting) -> None:
     """The store's own verb, which feature servers and Feast's other code use."""
     for name in ("driver_stats", "customer", "pair", "globals", "stored"):

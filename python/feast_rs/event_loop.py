@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import threading
+import os
 import weakref
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from feast_rs import _core
-
-T = TypeVar("T")
 
 
 class _LoopBridge:
@@ -37,7 +35,8 @@ class _LoopBridge:
             raise
         try:
             return await future
-        except asyncio.CancelledError:
+        except BaseException:
+            # Cancelled, or the coroutine was closed. A task that has ended does not mind.
             task.cancel()
             raise
         finally:
@@ -54,10 +53,21 @@ class _LoopBridge:
                 future.set_exception(error)
 
 
+# Each loop runs in one thread, so no two threads want the same entry, and there is no lock that
+# another thread could hold while this process is forked.
 _bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopBridge] = (
     weakref.WeakKeyDictionary()
 )
-_bridges_lock = threading.Lock()
+
+
+def _forget_parent() -> None:
+    # The sockets inside are shared with the parent: either process would take the other's wake-ups.
+    global _bridges
+    _bridges = weakref.WeakKeyDictionary()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parent)
 
 
 async def run(start: Callable[[_core.Completions, int], _core.Task]) -> Any:
@@ -68,8 +78,15 @@ async def run(start: Callable[[_core.Completions, int], _core.Task]) -> Any:
     loop = asyncio.get_running_loop()
     bridge = _bridges.get(loop)
     if bridge is None:
-        with _bridges_lock:
-            bridge = _bridges.get(loop)
-            if bridge is None:
-                bridge = _bridges[loop] = _LoopBridge(loop)
+        _drop_closed()
+        bridge = _bridges[loop] = _LoopBridge(loop)
     return await bridge.run(start)
+
+
+def _drop_closed() -> None:
+    """Lets go of loops that were closed while a read was pending: the future that waits for it
+    refers to its loop."""
+    for reference in _bridges.keyrefs():
+        loop = reference()
+        if loop is not None and loop.is_closed():
+            _bridges.pop(loop, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -12,7 +11,6 @@ from typing import Any
 from feast import Entity, FeatureService, FeatureView, RepoConfig, utils
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.infra.supported_async_methods import SupportedAsyncMethods
-from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -20,7 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from feast_rs import _core, deletion, dtypes, event_loop, feast_compat
 from feast_rs.config import RedisOnlineStoreConfig
 from feast_rs.request import BoundRequest, Plan, Planner, bind, columnar
-from feast_rs.response import OnlineResponse, vector_column
+from feast_rs.response import OnlineResponse, message_of, parse_cells, vector_column
 
 __all__ = ["RedisOnlineStore", "RedisOnlineStoreConfig"]
 
@@ -40,8 +38,7 @@ class RedisOnlineStore(OnlineStore):
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._client: tuple[str, _core.Client] | None = None
+        self._clients: dict[str, _core.Client] = {}
         self._planner = Planner()
         feast_compat.register_as_stock_store(RedisOnlineStore)
 
@@ -74,6 +71,7 @@ class RedisOnlineStore(OnlineStore):
             ConnectionError, TimeoutError, ServerError, ProtocolError: Redis did not answer as it
                 should.
         """
+        with_versions = include_feature_view_version_metadata
         if _is_precomputed(features):
             stock = super().get_online_features(
                 config,
@@ -82,7 +80,7 @@ class RedisOnlineStore(OnlineStore):
                 registry,
                 project,
                 full_feature_names,
-                **_versions_wanted(include_feature_view_version_metadata),
+                **_versions_wanted(with_versions),
             )
             return OnlineResponse.from_proto(stock.proto, stock._feature_types)
         request = self._bind(config, features, entity_rows, registry, project, full_feature_names)
@@ -106,6 +104,7 @@ class RedisOnlineStore(OnlineStore):
     ) -> Any:
         """Reads features without blocking the event loop; raises what
         :meth:`get_online_features` does."""
+        with_versions = include_feature_view_version_metadata
         if _is_precomputed(features):
             stock = await super().get_online_features_async(
                 config,
@@ -114,7 +113,7 @@ class RedisOnlineStore(OnlineStore):
                 registry,
                 project,
                 full_feature_names,
-                **_versions_wanted(include_feature_view_version_metadata),
+                **_versions_wanted(with_versions),
             )
             return OnlineResponse.from_proto(stock.proto, stock._feature_types)
         request = self._bind(config, features, entity_rows, registry, project, full_feature_names)
@@ -297,19 +296,21 @@ class RedisOnlineStore(OnlineStore):
         return self._client_of(config.online_store)
 
     def _client_of(self, settings: RedisOnlineStoreConfig) -> _core.Client:
-        known = self._client
-        if known is not None and known[0] is settings._connection_key:
-            return known[1]
-        with self._lock:
-            known = self._client
-            if known is None or known[0] != settings._connection_key:
-                client = _core.Client(settings.connection_settings())
-                for notice in client.notices:
-                    logger.warning("online_store: %s", notice)
-                self._client = known = (settings._connection_key, client)
-            else:
-                self._client = known = (settings._connection_key, known[1])
-            return known[1]
+        key = settings._connection_key
+        client = self._clients.get(key)
+        if client is not None:
+            return client
+        # No lock, which another thread could hold while this process is forked: of threads that
+        # come here together one wins, and the others' clients have not connected to anything.
+        made = _core.Client(key)
+        client = self._clients.setdefault(key, made)
+        if client is made:
+            for notice in client.notices:
+                logger.warning("online_store: %s", notice)
+            for other in list(self._clients):
+                if other != key:
+                    self._clients.pop(other, None)
+        return client
 
 
 def _is_precomputed(features: Any) -> bool:
@@ -335,7 +336,7 @@ def _respond(
 
 def _add_on_demand(plan: Plan, answer: _core.Answer, full_feature_names: bool) -> None:
     """Runs the on-demand views, through Feast's own transformation, on the response message."""
-    proto = GetOnlineFeaturesResponse.FromString(answer.message([]))
+    proto = message_of(answer, [])
     before = len(proto.results)
     feast_compat.transform_on_demand(proto, plan.context, full_feature_names)
     declared = {
@@ -367,10 +368,7 @@ def _read_rows(names: list[str], answer: _core.Answer) -> list[ReadRow]:
     if not names:
         return [(None, None)] * answer.num_rows
     _, (seconds, nanos) = answer.event_times()[0]
-    columns = [
-        [Value() if cell is None else Value.FromString(cell) for cell in cells]
-        for cells in answer.cells()
-    ]
+    columns = parse_cells(answer)
     times = [
         datetime.fromtimestamp(second, tz=timezone.utc).replace(microsecond=nano // 1000)
         for second, nano in zip(seconds.tolist(), nanos.tolist(), strict=True)

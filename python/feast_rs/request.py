@@ -3,7 +3,6 @@ state, then bound to the rows of each call."""
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -70,7 +69,6 @@ class Planner:
     """Compiles and keeps plans, one planner per store."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._plans: dict[Any, tuple[object, Plan]] = {}
 
     def plan(
@@ -106,10 +104,10 @@ class Planner:
         # Resolving may have refreshed the registry's cache.
         state = feast_compat.registry_state(registry)
         if state is not None:
-            with self._lock:
-                if len(self._plans) >= _PLANS:
-                    self._plans.clear()
-                self._plans[key] = (state, plan)
+            # Each step is atomic, and a lock could be held by another thread during a fork.
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            self._plans[key] = (state, plan)
         return plan
 
 

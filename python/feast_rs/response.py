@@ -10,8 +10,11 @@ import numpy.typing as npt
 import pyarrow as pa
 from feast.online_response import OnlineResponse as FeastOnlineResponse
 from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse
+from feast.protos.feast.types.Value_pb2 import Value
+from google.protobuf.message import DecodeError as ProtobufDecodeError
 
 from feast_rs import _core, dtypes
+from feast_rs.errors import DecodeError
 
 if TYPE_CHECKING:
     from feast.value_type import ValueType
@@ -61,7 +64,7 @@ class OnlineResponse(FeastOnlineResponse):
     def proto(self) -> GetOnlineFeaturesResponse:  # type: ignore[override]
         """The response message, put together from the stored bytes at the first use."""
         if self._proto is None:
-            self._proto = GetOnlineFeaturesResponse.FromString(self._answer.message(self._versions))
+            self._proto = message_of(self._answer, self._versions)
         return self._proto
 
     def to_dict(self, include_event_timestamps: bool = False) -> dict[str, Any]:
@@ -152,6 +155,43 @@ class OnlineResponse(FeastOnlineResponse):
     def __repr__(self) -> str:
         answer = self._answer
         return f"<feast_rs.OnlineResponse: {answer.num_rows} rows x {len(answer.names)} columns>"
+
+
+def message_of(answer: _core.Answer, versions: list[tuple[str, int]]) -> GetOnlineFeaturesResponse:
+    """The response message.
+
+    Raises:
+        DecodeError: A cell is no Feast value.
+    """
+    try:
+        return GetOnlineFeaturesResponse.FromString(answer.message(versions))
+    except ProtobufDecodeError as cause:
+        if isinstance(cause, DecodeError):
+            raise
+        # protobuf does not say where; the cell that it refuses by itself is the one.
+        parse_cells(answer)
+        raise DecodeError(f"the stored values make no response message: {cause}") from cause
+
+
+def parse_cells(answer: _core.Answer) -> list[list[Value]]:
+    """The cells as ``Value`` messages, column by column.
+
+    Raises:
+        DecodeError: A cell is no Feast value.
+    """
+    columns = []
+    for column, cells in enumerate(answer.cells()):
+        values = []
+        for row, cell in enumerate(cells):
+            value = Value()
+            if cell is not None:
+                try:
+                    value.ParseFromString(cell)
+                except ProtobufDecodeError as cause:
+                    answer.reject(column, row, f"not a serialized Value: {cause}")
+            values.append(value)
+        columns.append(values)
+    return columns
 
 
 def vector_column(name: str, vector: Any, value_type: ValueType | None) -> _core.Column:

@@ -193,6 +193,11 @@ impl Answer {
             .collect()
     }
 
+    /// Raises `DecodeError` for a cell that Feast cannot read: which one it is, and `cause`.
+    fn reject(&self, column: usize, row: usize, cause: &str) -> PyResult<()> {
+        Err(self.features().cell_error(column, row, &cause).into())
+    }
+
     /// Feast's `FieldStatus` of every row, by column, as uint8 arrays.
     fn statuses<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let features = self.features();

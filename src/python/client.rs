@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use super::answer::Answer;
-use super::completions::{Completions, Outcome, Queue, Task};
+use super::completions::{Completions, Outcome, Promise, Queue, Task};
 use super::keys::KeyColumn;
 use super::plan::Plan;
 use super::runtime::runtime;
@@ -185,10 +185,18 @@ impl Client {
             .iter()
             .zip(replies)
             .map(|(command, reply)| {
-                let name = command
-                    .first()
-                    .map_or("", |name| std::str::from_utf8(name).unwrap_or(""));
-                reply_object(py, name, reply)
+                let refused = |words: &str| {
+                    let name = command.first().map_or(&b""[..], Vec::as_slice);
+                    Error::new(
+                        ErrorKind::Server,
+                        format!(
+                            "redis at {}: refused {}: {words}",
+                            self.config.address,
+                            name.escape_ascii()
+                        ),
+                    )
+                };
+                reply_object(py, reply, &refused)
             })
             .collect::<PyResult<Vec<_>>>()?;
         PyList::new(py, objects)
@@ -256,11 +264,12 @@ fn spawn(
     token: u64,
     work: impl Future<Output = Result<Outcome>> + Send + 'static,
 ) -> PyResult<Task> {
+    let promise = Promise::new(queue, token);
     let task = runtime()?.spawn(async move {
         let outcome = work
             .await
             .unwrap_or_else(|error| outcome(move |_| Err(error.into())));
-        queue.push(token, outcome);
+        promise.keep(outcome);
     });
     Ok(Task(task.abort_handle()))
 }
@@ -283,21 +292,21 @@ fn redis_keys(
     Ok((keys, ends))
 }
 
-fn reply_object<'py>(py: Python<'py>, command: &str, reply: Reply) -> PyResult<Bound<'py, PyAny>> {
+fn reply_object<'py>(
+    py: Python<'py>,
+    reply: Reply,
+    refused: &impl Fn(&str) -> Error,
+) -> PyResult<Bound<'py, PyAny>> {
     match reply {
         Reply::Nil => Ok(py.None().into_bound(py)),
         Reply::Integer(number) => number.into_bound_py_any(py),
         Reply::Status(text) => text.into_bound_py_any(py),
         Reply::Bytes(bytes) => Ok(PyBytes::new(py, &bytes).into_any()),
-        Reply::Error(words) => Err(Error::new(
-            ErrorKind::Server,
-            format!("redis refused {command}: {words}"),
-        )
-        .into()),
+        Reply::Error(words) => Err(refused(&words).into()),
         Reply::Array(items) => {
             let items = items
                 .into_iter()
-                .map(|item| reply_object(py, command, item))
+                .map(|item| reply_object(py, item, refused))
                 .collect::<PyResult<Vec<_>>>()?;
             Ok(PyList::new(py, items)?.into_any())
         }

@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use tokio::task::AbortHandle;
 
@@ -39,6 +40,38 @@ impl Queue {
         if first {
             // A full socket has woken the loop already; a closed one has no loop behind it.
             let _ = (&self.wakeup).write(&[0]);
+        }
+    }
+}
+
+/// A task's duty to answer. A task that panics breaks it, which is told to whoever waits, who
+/// would wait forever otherwise.
+pub struct Promise {
+    queue: Arc<Queue>,
+    token: u64,
+}
+
+impl Promise {
+    /// The duty of the task with this token.
+    pub fn new(queue: Arc<Queue>, token: u64) -> Self {
+        Self { queue, token }
+    }
+
+    /// Answers.
+    pub fn keep(self, outcome: Outcome) {
+        self.queue.push(self.token, outcome);
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let broken = |_: Python<'_>| {
+                Err(PyRuntimeError::new_err(
+                    "a bug in feast-rs ended the request; please report it with what stderr says",
+                ))
+            };
+            self.queue.push(self.token, Box::new(broken));
         }
     }
 }

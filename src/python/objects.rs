@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -104,8 +104,8 @@ impl<'py> ListMaker<'py> {
     }
 }
 
-/// An exception of Feast's conversion. Those that stock's callers catch as `ValueError` say which
-/// cell it was; others go on as they are.
+/// An exception of Feast's conversion, or of Python's for a time or a number that it cannot hold:
+/// with which cell it was.
 #[cold]
 fn told_of(
     py: Python<'_>,
@@ -113,11 +113,7 @@ fn told_of(
     index: usize,
     failed: &impl Fn(usize, &dyn fmt::Display) -> PyErr,
 ) -> PyErr {
-    let malformed = py
-        .import("google.protobuf.message")
-        .and_then(|module| module.getattr("DecodeError"))
-        .is_ok_and(|class| error.matches(py, class).unwrap_or(false));
-    if !malformed && !error.is_instance_of::<PyValueError>(py) {
+    if !error.is_instance_of::<PyException>(py) || error.is_instance_of::<PyMemoryError>(py) {
         return error;
     }
     let told = failed(index, &error.value(py));

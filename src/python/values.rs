@@ -50,7 +50,7 @@ pub fn encode_values(py: Python<'_>, array: AnyArray, dtype: &str) -> PyResult<P
     let dtype: FeastType = dtype.parse()?;
     let chunks = chunks_of(array)?;
     let cells = py.detach(|| {
-        let chunks: Vec<&dyn Array> = chunks.iter().map(std::convert::AsRef::as_ref).collect();
+        let chunks: Vec<&dyn Array> = chunks.iter().map(AsRef::as_ref).collect();
         match chunks[..] {
             [one] => encode(one, &dtype),
             [] => encode(&arrow_array::NullArray::new(0), &dtype),

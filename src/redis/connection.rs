@@ -155,6 +155,14 @@ fn lost(address: &Address, error: &io::Error) -> Error {
     Error::new(ErrorKind::Connection, message)
 }
 
+/// An error of the protocol with the address, of which whoever takes the bytes in knows nothing.
+fn located(address: &Address, error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Protocol => error.context(format_args!("redis at {address}")),
+        _ => error,
+    }
+}
+
 /// The error of a connection that was never made.
 fn unreachable(address: &Address, error: &io::Error) -> Error {
     Error::new(

@@ -166,6 +166,14 @@ impl Pool {
         outcome
     }
 
+    /// An error of what the server said, with the server's address.
+    pub(crate) fn located(&self, error: Error) -> Error {
+        match error.kind() {
+            ErrorKind::Server => error.context(format_args!("redis at {}", self.config().address)),
+            _ => error,
+        }
+    }
+
     fn exhausted(&self, deadline: Deadline) -> Error {
         let config = self.config();
         deadline.exceeded().context(format_args!(

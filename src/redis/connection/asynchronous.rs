@@ -13,7 +13,7 @@ use tokio_rustls::client::TlsStream;
 use super::blocking::{has_ended, prepare};
 use super::exchange::{Step, begin};
 use super::patience::Patience;
-use super::{Health, failure, unreachable};
+use super::{Health, failure, located, unreachable};
 use crate::error::{Error, Result};
 use crate::redis::command::Commands;
 use crate::redis::config::{Address, RedisConfig};
@@ -72,7 +72,9 @@ impl AsyncConnection {
     ) -> Result<()> {
         let config = self.config.clone();
         let patience = Patience::to_talk(&config, deadline);
-        self.converse(commands, sink, &patience).await
+        self.converse(commands, sink, &patience)
+            .await
+            .map_err(|error| located(&config.address, error))
     }
 
     pub(super) async fn converse<S: ReplySink + ?Sized>(

@@ -13,7 +13,7 @@ use socket2::SockRef;
 use super::exchange::{Step, begin};
 use super::patience::Patience;
 use super::socket::{Socket, Stream, Wire};
-use super::{Health, Interrupt, failure, unreachable};
+use super::{Health, Interrupt, failure, located, unreachable};
 use crate::error::Result;
 use crate::redis::command::Commands;
 use crate::redis::config::{Address, RedisConfig};
@@ -68,6 +68,7 @@ impl Connection {
         let config = self.config.clone();
         let patience = Patience::to_talk(&config, deadline);
         self.converse(commands, sink, &patience, interrupt)
+            .map_err(|error| located(&config.address, error))
     }
 
     pub(super) fn converse<S: ReplySink + ?Sized>(
