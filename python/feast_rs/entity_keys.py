@@ -111,16 +111,16 @@ def proto_values(values: Any, declared: str | None) -> list[Any]:
     if hasattr(values, "DESCRIPTOR"):  # a RepeatedValue message
         values = values.val
     try:
-        values = list(values)
+        listed: list[Any] = list(values)
     except TypeError:
         raise EntityRowsError(
             f"the values of a column must be a list or an array, not {type(values).__name__}"
         ) from None
     # Feast's conversion takes such messages for some of its types only.
-    if values and all(isinstance(value, Value) for value in values):
-        return values
+    if listed and all(isinstance(value, Value) for value in listed):
+        return listed
     feast_type = ValueType[declared] if declared else ValueType.UNKNOWN
-    messages: list[Any] = python_values_to_proto_values(values, feast_type)
+    messages: list[Any] = python_values_to_proto_values(listed, feast_type)
     return messages
 
 
