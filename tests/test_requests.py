@@ -37,6 +37,20 @@ def test_the_same_view_twice_under_aliases(setting: Setting) -> None:
     assert answer.to_dict()["destination__celsius"] == [-1.0, 20.5]
 
 
+@pytest.mark.parametrize("names", [["place_id", "origin_id"], ["origin_id", "place_id"]])
+def test_a_view_with_its_join_key_and_with_an_alias_of_it(setting: Setting, names: list[str]) -> None:
+    """Stock gives the aliased view whichever of the two columns comes last."""
+    values = {"place_id": [1], "origin_id": [2]}
+    columns = {name: values[name] for name in names}
+    service = setting.stock.get_feature_service("here_and_there")
+    answer = setting.ours.get_online_features(service, columns, full_feature_names=True)
+    expected = {"place_id": [1], "origin_id": [2], "here__celsius": [20.5]}
+    assert answer.to_dict() == {**expected, "origin__celsius": [-1.0]}
+    stocks = setting.stock.get_online_features(service, columns, full_feature_names=True)
+    wrong = 20.5 if names[-1] == "place_id" else -1.0
+    assert stocks.to_dict() == {**expected, "origin__celsius": [wrong]}
+
+
 def test_an_entitys_name_stands_for_its_join_key(setting: Setting) -> None:
     features = ["driver_stats:rate", "pair:affinity"]
     rows = {"customer": ["ü", "nobody"], "driver": [1, 2]}

@@ -107,6 +107,7 @@ SERVICE_KEYS = {
     "ranking": ["driver_id", "customer_id"],
     "aliased": ["driver_id", "customer_id"],
     "trip": ["origin_id", "destination_id", "driver_id"],
+    "renamed": ["driver_id", "customer_id", "bonus", "word"],
     "entityless": ["device_id"],
     "computed": ["driver_id", "customer_id", "bonus", "word"],
     "everything": ["driver_id", "customer_id", "bonus", "word"],
