@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-import redis
 from feast import FeatureStore
 from feast.online_response import OnlineResponse
 from feast.types import Array, Float32, Float64, Int32, Int64, String
@@ -21,6 +20,7 @@ from hypothesis import strategies as st
 
 import feast_rs
 from tests.support.compare import ask, assert_same, assert_same_answer
+from tests.support.rows import client_of
 from tests.support.server import RedisServer
 from tests.support.stores import OURS, STOCK, feature_store
 from tests.support.world import ENTITIES, NOON, World, view, write
@@ -127,6 +127,7 @@ def test_to_numpy(answer: Any) -> None:
 
 def test_to_matrix(answer: Any) -> None:
     values = answer.to_dict()
+    # The order is the request's, whichever order Feast's response has in this process.
     matrix = answer.to_matrix()
     names = ["rate", "trips", "score", "balance", "vip"]
     assert matrix.shape == (4, 5)
@@ -143,6 +144,19 @@ def test_to_matrix(answer: Any) -> None:
         chosen, np.column_stack([trips, since, np.array(COLUMNS["driver_id"], float)])
     )
     assert answer.to_matrix([]).shape == (4, 0)
+
+
+def test_a_matrix_has_what_was_asked_for_and_nothing_else(stores: Stores) -> None:
+    """No join keys, no request data, in the order of the request; also after pickling."""
+    columns = {**COLUMNS, "bonus": [1, 2, 3, 4], "word": ["a", "b", "c", "d"]}
+    features = ["customer:age", "boosted:rate_plus", "boosted:shout", "driver_stats:trips"]
+    features += ["joined:sum", "customer:vip", "driver_stats:rate"]
+    numbers = ["age", "rate_plus", "trips", "sum", "vip", "rate"]
+    answer = ask(*stores, features, columns)
+    expected = answer.to_matrix(numbers)
+    np.testing.assert_array_equal(answer.to_matrix(), expected)
+    again = pickle.loads(pickle.dumps(answer))
+    np.testing.assert_array_equal(again.to_matrix(), expected)
 
 
 def test_a_matrix_of_what_is_no_number(answer: Any) -> None:
@@ -212,7 +226,7 @@ def test_all_forms_agree(
     rows: list[tuple[int, float | None, int | None]],
     asked: list[int],
 ) -> None:
-    redis.Redis.from_url(f"redis://{stores[0].config.online_store.connection_string}").flushall()
+    client_of(stores[0]).flushall()
     for at, (driver, rate, trips) in enumerate(rows):
         values = {"driver_id": driver, "rate": rate, "trips": trips}
         write(stores[at % 2], "driver_stats", [values], NOON + timedelta(seconds=at))

@@ -33,7 +33,7 @@ def repo_config(**settings: Any) -> RepoConfig:
 
 
 def from_yaml(directory: Path, section: str) -> RepoConfig:
-    text = "project: proj\nprovider: local\nregistry: registry.db\n"
+    text = f"project: proj\nprovider: local\nregistry: {directory}/registry.db\n"
     text += "entity_key_serialization_version: 3\nonline_store:\n"
     text += textwrap.indent(textwrap.dedent(section).strip(), "  ") + "\n"
     path = directory / "feature_store.yaml"

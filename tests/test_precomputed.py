@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 import pytest
-import redis
 from feast import FeatureService, FeatureStore
 
 from tests.support.compare import ask, assert_same
+from tests.support.rows import client_of
 from tests.support.server import RedisServer
 from tests.support.stores import OURS, STOCK, feature_store
 from tests.support.world import World, row, views, write
@@ -38,7 +38,7 @@ WITH_VERSIONS = {"include_feature_view_version_metadata": True}
 
 
 def fill(store: FeatureStore) -> None:
-    redis.Redis.from_url(f"redis://{store.config.online_store.connection_string}").flushall()
+    client_of(store).flushall()
     rows = [{"driver_id": 1, "rate": 0.5, "city": "x", "tags": ["a"]}, {"driver_id": 2, "trips": 3}]
     write(store, "driver_stats", rows, NOW)
     write(store, "driver_more", [{"driver_id": 1, "score": 1.5}], NOW)
@@ -70,7 +70,7 @@ def test_the_same_vectors_are_written(stores: Stores) -> None:
     for store in (stock, ours):
         fill(stock)
         store.precompute_feature_service("vectors")
-        client = redis.Redis.from_url(f"redis://{store.config.online_store.connection_string}")
+        client = client_of(store)
         written.append({key: sorted(client.hkeys(key)) for key in client.scan_iter()})
     assert written[0] == written[1]
 

@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import pyarrow as pa
 import pytest
-import redis
 from feast import FeatureStore
 from feast.types import (
     Array,
@@ -41,6 +40,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.compare import ask
+from tests.support.rows import client_of
 from tests.support.server import RedisServer
 from tests.support.stores import OURS, STOCK, feature_store
 from tests.support.world import ENTITIES, NOON, view, write
@@ -144,8 +144,7 @@ class Types:
         self, writer: int, rows: list[dict[str, Any]], write_with: Callable[..., None] = write
     ) -> Any:
         """Writes rows, replacing what there is, and asks for them and for one more."""
-        address = self.stores[0].config.online_store.connection_string
-        redis.Redis.from_url(f"redis://{address}").flushall()
+        client_of(self.stores[0]).flushall()
         write_with(self.stores[writer], "types", rows)
         features = [f"types:{name}" for name in rows[0] if name != "driver_id"]
         entities = [row["driver_id"] for row in rows] + [-1]

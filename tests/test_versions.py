@@ -3,6 +3,7 @@ entity keys."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,19 @@ def test_a_registry_that_changes_changes_the_answer(server: RedisServer, tmp_pat
     # The declared type is the new one, which the stored number does not have.
     with pytest.raises(Exception, match=r"stats:rate.*driver_id=1"):
         answer.to_arrow()
+
+
+def test_a_registry_whose_cache_expires(server: RedisServer, tmp_path: Path) -> None:
+    """What another process applies is seen when the cache's time is over, without a refresh."""
+    registry = {"registry_type": "file", "cache_ttl_seconds": 1}
+    stock = feature_store(STOCK, tmp_path, server.address)
+    stock.apply([ENTITIES["driver"], view("stats", ["driver"], {"rate": Float64})])
+    ours = feature_store(OURS, tmp_path, server.address, registry=registry)
+    rows = [{"driver_id": 1}]
+    for _ in range(3):
+        assert ours.get_online_features(["stats:rate"], rows).to_dict()["rate"] == [None]
+    stock.apply([view("stats", ["driver"], {"rate": Float64, "trips": Int64})])
+    write(stock, "stats", [{"driver_id": 1, "rate": 0.5, "trips": 3}])
+    time.sleep(1.1)
+    answer = ours.get_online_features(["stats:rate", "stats:trips"], rows)
+    assert answer.to_dict() == {"driver_id": [1], "rate": [0.5], "trips": [3]}

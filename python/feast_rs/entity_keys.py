@@ -99,7 +99,11 @@ def key_column(name: str, values: Any, declared: str | None) -> _core.KeyColumn:
 
 
 def proto_values(values: Any, declared: str | None) -> list[Any]:
-    """The values as Feast's ``Value`` messages, converted by Feast itself."""
+    """The values as Feast's ``Value`` messages, converted by Feast itself.
+
+    Raises:
+        EntityRowsError: The values are no list, array or message of such.
+    """
     from feast.protos.feast.types.Value_pb2 import Value
     from feast.type_map import python_values_to_proto_values
     from feast.value_type import ValueType

@@ -6,7 +6,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from feast import FeatureService
@@ -17,7 +16,6 @@ from feast_rs import _core, dtypes, feast_compat
 from feast_rs.entity_keys import key_column, proto_values
 from feast_rs.errors import (
     ArgumentError,
-    EntityRowsError,
     FeatureListError,
     MissingJoinKeyError,
     NoEntityRowsError,
@@ -39,6 +37,8 @@ class Plan:
     feature_types: dict[str, ValueType]
     versions: list[tuple[str, int]]
     """View names and version numbers, for the response's metadata."""
+    requested: list[str]
+    """The features' columns in the order of the request."""
     keys: list[tuple[str, str, str | None]] = field(default_factory=list)
     """The join keys that are read with: the request's column, the join key, the declared type."""
     echoed: list[tuple[str, str, str | None]] = field(default_factory=list)
@@ -135,6 +135,7 @@ def compile_plan(
         context=context,
         feature_types=feast_compat.feature_types(context.views),
         versions=_versions(context),
+        requested=feast_compat.requested_columns(context, full_feature_names),
         entityless=context.has_entityless_view,
     )
     for name, column in join_keys.items():
@@ -146,7 +147,9 @@ def compile_plan(
         else:
             plan.front.append(~len(plan.echoed))
             plan.echoed.append((column, name, declared))
-    if len(context.result_names) != sum(len(features) for _, features in context.views):
+    # With on-demand views as many columns may be there as were asked for, and not be the same.
+    count = sum(len(features) for _, features in context.views)
+    if context.on_demand_views or len(context.result_names) != count:
         plan.kept = [*context.result_names, *join_keys]
     for column in columns:
         if column in context.request_data:
@@ -234,46 +237,6 @@ def _versions(context: feast_compat.RequestContext) -> list[tuple[str, int]]:
         name = view.projection.name_alias or view.projection.name
         versions.setdefault(name, getattr(view, "current_version_number", 0) or 0)
     return list(versions.items())
-
-
-def columnar(entity_rows: Any) -> Mapping[str, Any]:
-    """Entity rows as columns: a list of dicts, a mapping of columns, a data frame, or a table.
-
-    Raises:
-        ArgumentError: The rows do not all have the same keys.
-        EntityRowsError: They are none of these.
-        NoEntityRowsError: There is no row.
-    """
-    if isinstance(entity_rows, list):
-        return _columns_of_rows(entity_rows)
-    if isinstance(entity_rows, Mapping):
-        return entity_rows
-    # Arrow's tables call their names one way, pandas' and Polars' frames the other.
-    names = getattr(entity_rows, "column_names", None)
-    if names is None:
-        names = getattr(entity_rows, "columns", None)
-    if names is None and (schema := getattr(entity_rows, "schema", None)) is not None:
-        names = schema.names
-    if names is None:
-        raise EntityRowsError(
-            "entity_rows must be a list of dicts, a mapping of columns, a data frame or an Arrow "
-            f"table, not {type(entity_rows).__name__}"
-        )
-    return {name: entity_rows[name] for name in names}
-
-
-def _columns_of_rows(entity_rows: list[Mapping[str, Any]]) -> Mapping[str, Any]:
-    if not entity_rows:
-        raise NoEntityRowsError("entity_rows is empty; at least one row is needed.")
-    names = entity_rows[0].keys()
-    width = len(names)
-    try:
-        columns = {name: list(map(itemgetter(name), entity_rows)) for name in names}
-    except KeyError:
-        raise ArgumentError("All entity_rows must have the same keys.") from None
-    if set(map(len, entity_rows)) != {width}:
-        raise ArgumentError("All entity_rows must have the same keys.")
-    return columns
 
 
 def bind(plan: Plan, columns: Mapping[str, Any]) -> BoundRequest:

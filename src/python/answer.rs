@@ -1,5 +1,6 @@
 //! The answer to a read, in the forms that Python asks for.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use numpy::{PyArray1, PyArray2, PyArrayMethods, ToPyArray};
@@ -151,16 +152,35 @@ impl Answer {
         self.schemas.import(py, batch)
     }
 
+    /// The columns' declared types, as `feast_rs.dtypes` spells them.
+    #[getter]
+    fn dtypes(&self) -> Vec<String> {
+        let features = self.features();
+        (0..features.width())
+            .map(|column| features.dtype(column).to_string())
+            .collect()
+    }
+
+    /// The names of the columns whose declared type is a number to a model.
+    fn numbers(&self) -> Vec<String> {
+        let features = self.features();
+        let columns = features.distinct().into_iter();
+        columns
+            .filter(|&column| is_number(&features.dtype(column)))
+            .map(|column| features.name(column).to_owned())
+            .collect()
+    }
+
     /// Rows x columns of float32 or float64, C-contiguous.
     fn matrix<'py>(
         &self,
         py: Python<'py>,
-        names: Option<Vec<String>>,
+        names: Vec<String>,
         double: bool,
         null: f64,
     ) -> PyResult<Bound<'py, PyAny>> {
         let features = self.features();
-        let columns = matrix_columns(&features, names)?;
+        let columns = columns_of(&features, &names)?;
         if double {
             Ok(matrix(py, &features, &columns, null)?.into_any())
         } else {
@@ -298,19 +318,14 @@ fn is_number(dtype: &FeastType) -> bool {
     )
 }
 
-/// The named columns, or all columns of features whose type is a number.
-fn matrix_columns(features: &Features, names: Option<Vec<String>>) -> PyResult<Vec<usize>> {
+/// The columns of these names.
+fn columns_of(features: &Features, names: &[String]) -> Result<Vec<usize>, Error> {
     let shown = features.distinct();
-    let Some(names) = names else {
-        let numeric =
-            |&column: &usize| features.key(column).is_none() && is_number(&features.dtype(column));
-        return Ok(shown.into_iter().filter(numeric).collect());
-    };
+    let places: HashMap<&str, usize> = shown.iter().map(|&c| (features.name(c), c)).collect();
     names
         .iter()
         .map(|name| {
-            let found = shown.iter().find(|&&column| features.name(column) == name);
-            found.copied().ok_or_else(|| {
+            places.get(name.as_str()).copied().ok_or_else(|| {
                 let known: Vec<&str> = shown.iter().map(|&c| features.name(c)).collect();
                 Error::new(
                     ErrorKind::Argument,
@@ -319,7 +334,6 @@ fn matrix_columns(features: &Features, names: Option<Vec<String>>) -> PyResult<V
                         known.join(", ")
                     ),
                 )
-                .into()
             })
         })
         .collect()

@@ -190,6 +190,12 @@ def services(
         "ranking": [by_name["driver_stats"], by_name["customer"][["age"]], by_name["pair"]],
         "aliased": [by_name["driver_stats"].with_name("one"), by_name["customer"].with_name("two")],
         "trip": [at("origin"), at("destination"), by_name["driver_stats"][["city"]]],
+        "here_and_there": [weather.with_name("here"), at("origin")],
+        "renamed": [
+            on_demand["boosted"].with_name("raised"),
+            on_demand["joined"].with_name("merged"),
+            by_name["driver_more"].with_name("more"),
+        ],
         "entityless": [by_name["globals"], by_name["device"]],
         "computed": [on_demand["boosted"], by_name["customer"][["vip"]]],
         "everything": [on_demand["joined"], on_demand["boosted"][["shout"]], by_name["pair"]],
