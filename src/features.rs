@@ -208,6 +208,7 @@ impl Features {
             .collect();
         for start in (0..self.rows).step_by(BLOCK_ROWS) {
             let rows = start..self.rows.min(start + BLOCK_ROWS);
+            self.warm(rows.clone());
             for (&column, decoder) in shown.iter().zip(&mut decoders) {
                 if self.key(column).is_some() {
                     continue;
@@ -266,6 +267,16 @@ impl Features {
             ErrorKind::Decode,
             format!("{what} of {}: {cause}", self.entity_text(column, row)),
         )
+    }
+
+    /// Brings the values of some rows into the cache, before columns take them one by one.
+    pub fn warm(&self, rows: std::ops::Range<usize>) {
+        let Some(grid) = &self.grid else { return };
+        for (group, entities) in self.groups.iter().enumerate() {
+            for row in rows.clone() {
+                grid.warm(group, entities.entity(row));
+            }
+        }
     }
 
     /// The columns that are shown when names must be unique.

@@ -65,6 +65,7 @@ impl Features {
         }
         for start in (0..self.rows).step_by(BLOCK_ROWS) {
             let rows = start..self.rows.min(start + BLOCK_ROWS);
+            self.warm(rows.clone());
             let block = &mut matrix[rows.start * width..rows.end * width];
             for (place, &column) in columns.iter().enumerate() {
                 let filled = if let Some(key) = self.key(column) {

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use pyo3_arrow::PyRecordBatch;
 
+use super::collector::CollectorPause;
 use super::objects::{Hint, ListMaker};
 use super::schemas::Schemas;
 use crate::error::{Error, ErrorKind};
@@ -283,11 +284,13 @@ impl Answer {
 /// Every column as a list. The cells of some rows lie together in the reply, so all columns take
 /// theirs before the next rows' turn.
 fn column_lists<'py>(py: Python<'py>, features: &Features) -> PyResult<Vec<Bound<'py, PyList>>> {
+    let _pause = CollectorPause::new();
     let mut lists: Vec<ListMaker<'py>> = (0..features.width())
         .map(|column| ListMaker::new(py, Hint::of(&features.dtype(column)), features.rows()))
         .collect();
     for start in (0..features.rows()).step_by(BLOCK_ROWS) {
         let rows = start..features.rows().min(start + BLOCK_ROWS);
+        features.warm(rows.clone());
         for (column, list) in lists.iter_mut().enumerate() {
             let failed = |row: usize, cause: &dyn std::fmt::Display| -> PyErr {
                 features.cell_error(column, row, cause).into()
