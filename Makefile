@@ -26,7 +26,7 @@ bench: develop $(VENV)/.bench
 	$(BIN)/python -W ignore -m benchmarks $(BENCH)
 
 fuzz:
-	FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --release --no-default-features --test fuzz -- --nocapture
+	FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --locked --release --no-default-features --test fuzz -- --nocapture
 
 develop: $(VENV)/.built
 
@@ -39,6 +39,7 @@ lint: develop $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest feast_rs._core
 
+test-rust: export FUZZ_SECONDS := 60
 test-rust:
 	cargo test --locked --no-default-features
 

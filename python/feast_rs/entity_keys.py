@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from feast_rs import _core
-from feast_rs.errors import EntityKeyError
+from feast_rs.errors import EntityKeyError, EntityRowsError
 
 if TYPE_CHECKING:
     from feast.value_type import ValueType
@@ -99,14 +99,29 @@ def key_column(name: str, values: Any, declared: str | None) -> _core.KeyColumn:
 
 
 def proto_values(values: Any, declared: str | None) -> list[Any]:
-    """The values as Feast's ``Value`` messages, converted by Feast itself."""
+    """The values as Feast's ``Value`` messages, converted by Feast itself.
+
+    Raises:
+        EntityRowsError: The values are no list, array or message of such.
+    """
+    from feast.protos.feast.types.Value_pb2 import Value
     from feast.type_map import python_values_to_proto_values
     from feast.value_type import ValueType
 
     if hasattr(values, "DESCRIPTOR"):  # a RepeatedValue message
         values = values.val
+    try:
+        listed: list[Any] = list(values)
+    except TypeError:
+        raise EntityRowsError(
+            f"the values of a column must be a list or an array, not {type(values).__name__}"
+        ) from None
+    # Feast's conversion takes such messages for some of its types only.
+    if listed and all(isinstance(value, Value) for value in listed):
+        return listed
     feast_type = ValueType[declared] if declared else ValueType.UNKNOWN
-    return python_values_to_proto_values(list(values), feast_type)
+    messages: list[Any] = python_values_to_proto_values(listed, feast_type)
+    return messages
 
 
 def column_of_messages(name: str, messages: list[Any], declared: str | None) -> _core.KeyColumn:

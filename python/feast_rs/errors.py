@@ -16,8 +16,12 @@ class FeastRsError(Exception):
     """Base of all exceptions that feast-rs raises."""
 
 
-class ConfigError(FeastRsError, ValueError):
-    """The ``online_store`` section of ``feature_store.yaml`` cannot be used as it is written."""
+class ConfigError(FeastRsError):
+    """The ``online_store`` section of ``feature_store.yaml`` cannot be used as it is written.
+
+    It is no ``ValueError``: one of those pydantic would put into an error of Feast's whole
+    configuration, which quotes all settings, the password among them.
+    """
 
 
 class ConnectionError(FeastRsError, builtins.ConnectionError):
@@ -59,3 +63,15 @@ class MissingJoinKeyError(FeastRsError, KeyError):
     def __str__(self) -> str:
         # KeyError would show the message's repr.
         return str(self.args[0]) if self.args else ""
+
+
+class NoEntityRowsError(MissingJoinKeyError, IndexError):
+    """The request has no entity row."""
+
+
+class FeatureListError(ArgumentError, AssertionError, TypeError):
+    """The features of a request are neither a list nor a feature service."""
+
+
+class EntityRowsError(ArgumentError, AttributeError):
+    """The entity rows, or a column of them, are of a type that holds no rows."""

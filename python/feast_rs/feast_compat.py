@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import sys
 import time
@@ -111,17 +110,34 @@ def stored_view_name(view: Any, config: Any) -> str:
     return name
 
 
-def feature_types(views: list[tuple[Any, list[str]]]) -> dict[str, ValueType]:
-    """The value types of the requested features, by plain and by full name."""
+def declared_types(views: list[tuple[Any, list[str]]]) -> dict[str, Any]:
+    """The declared types of the requested features, by plain and by full name."""
     types = {}
     for view, features in views:
         view_name = view.projection.name_to_use()
         for field in view.features:
             if field.name in features:
-                value_type = field.dtype.to_value_type()
-                types[field.name] = value_type
-                types[f"{view_name}__{field.name}"] = value_type
+                types[field.name] = types[f"{view_name}__{field.name}"] = field.dtype
     return types
+
+
+def feature_types(views: list[tuple[Any, list[str]]]) -> dict[str, ValueType]:
+    """The value types of the requested features, by plain and by full name."""
+    return {name: dtype.to_value_type() for name, dtype in declared_types(views).items()}
+
+
+def requested_columns(context: RequestContext, full_feature_names: bool) -> list[str]:
+    """The names of the features' columns in the order of the request."""
+    parse = getattr(utils, "_parse_feature_ref", None)
+    names = []
+    for ref in context.feature_refs:
+        view, _, feature = ref.partition(":")
+        if parse is not None:
+            view, version, feature = parse(ref)
+            if version is not None:
+                view = f"{view}@v{version}"
+        names.append(f"{view}__{feature}" if full_feature_names else feature)
+    return names
 
 
 def transform_on_demand(response: Any, context: RequestContext, full_feature_names: bool) -> None:
@@ -150,11 +166,9 @@ def register_as_stock_store(store: type) -> None:
     """Lets ``isinstance(store, feast's RedisOnlineStore)`` hold, which
     ``FeatureStore.precompute_feature_service`` asks; only where redis-py is there to import it.
     """
-    if importlib.util.find_spec("redis") is None:
-        return
     try:
         from feast.infra.online_stores.redis import RedisOnlineStore
-    except Exception as cause:  # a redis-py that Feast cannot use is as good as none
+    except Exception as cause:  # no redis-py, or one that Feast cannot use
         logger.debug("stock Feast's Redis store cannot be imported: %s", cause)
         return
     RedisOnlineStore.register(store)

@@ -16,9 +16,11 @@ from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from feast_rs import _core, deletion, dtypes, event_loop, feast_compat
+from feast_rs.assembly import of_vectors, respond, versions_wanted
 from feast_rs.config import RedisOnlineStoreConfig
-from feast_rs.request import BoundRequest, Plan, Planner, bind, columnar
-from feast_rs.response import OnlineResponse, message_of, parse_cells, vector_column
+from feast_rs.entity_rows import columnar
+from feast_rs.request import BoundRequest, Planner, bind
+from feast_rs.response import parse_cells
 
 __all__ = ["RedisOnlineStore", "RedisOnlineStoreConfig"]
 
@@ -71,18 +73,25 @@ class RedisOnlineStore(OnlineStore):
             ConnectionError, TimeoutError, ServerError, ProtocolError: Redis did not answer as it
                 should.
         """
+        with_versions = include_feature_view_version_metadata
         if _is_precomputed(features):
             stock = super().get_online_features(
-                config, features, entity_rows, registry, project, full_feature_names
+                config,
+                features,
+                columnar(entity_rows),
+                registry,
+                project,
+                full_feature_names,
+                **versions_wanted(with_versions),
             )
-            return OnlineResponse.from_proto(stock.proto, stock._feature_types)
+            return of_vectors(stock, registry, project, features, full_feature_names)
         request = self._bind(config, features, entity_rows, registry, project, full_feature_names)
         settings = config.online_store
         client = self._client_of(settings)
         start = time.monotonic()
         answer = client.read(request.plan.core, request.keys, request.rows, settings.strict_status)
         feast_compat.track_read(start)
-        return _respond(request, answer, full_feature_names, include_feature_view_version_metadata)
+        return respond(request, answer, full_feature_names, include_feature_view_version_metadata)
 
     async def get_online_features_async(
         self,
@@ -97,11 +106,18 @@ class RedisOnlineStore(OnlineStore):
     ) -> Any:
         """Reads features without blocking the event loop; raises what
         :meth:`get_online_features` does."""
+        with_versions = include_feature_view_version_metadata
         if _is_precomputed(features):
             stock = await super().get_online_features_async(
-                config, features, entity_rows, registry, project, full_feature_names
+                config,
+                features,
+                columnar(entity_rows),
+                registry,
+                project,
+                full_feature_names,
+                **versions_wanted(with_versions),
             )
-            return OnlineResponse.from_proto(stock.proto, stock._feature_types)
+            return of_vectors(stock, registry, project, features, full_feature_names)
         request = self._bind(config, features, entity_rows, registry, project, full_feature_names)
         settings = config.online_store
         client = self._client_of(settings)
@@ -117,7 +133,7 @@ class RedisOnlineStore(OnlineStore):
             )
         )
         feast_compat.track_read(start)
-        return _respond(request, answer, full_feature_names, include_feature_view_version_metadata)
+        return respond(request, answer, full_feature_names, include_feature_view_version_metadata)
 
     def online_read(
         self,
@@ -301,35 +317,6 @@ class RedisOnlineStore(OnlineStore):
 
 def _is_precomputed(features: Any) -> bool:
     return isinstance(features, FeatureService) and getattr(features, "precompute_online", False)
-
-
-def _respond(
-    request: BoundRequest, answer: _core.Answer, full_feature_names: bool, with_versions: bool
-) -> OnlineResponse:
-    plan = request.plan
-    answer.surround(plan.shown, request.before, [])
-    if plan.context.on_demand_views:
-        _add_on_demand(plan, answer, full_feature_names)
-    if plan.kept is not None:
-        answer.retain(plan.kept)
-    return OnlineResponse(answer, plan.feature_types, plan.versions if with_versions else [])
-
-
-def _add_on_demand(plan: Plan, answer: _core.Answer, full_feature_names: bool) -> None:
-    """Runs the on-demand views, through Feast's own transformation, on the response message."""
-    proto = message_of(answer, [])
-    before = len(proto.results)
-    feast_compat.transform_on_demand(proto, plan.context, full_feature_names)
-    declared = {
-        field.name: field.dtype for view in plan.context.on_demand_views for field in view.features
-    }
-    names = proto.metadata.feature_names.val
-    after = []
-    for name, vector in zip(names[before:], proto.results[before:], strict=True):
-        dtype = declared.get(name) or declared.get(name.partition("__")[2])
-        value_type = dtype.to_value_type() if dtype is not None else None
-        after.append(vector_column(name, vector, value_type))
-    answer.surround([], [], after)
 
 
 def _view_plan(

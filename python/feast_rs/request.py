@@ -4,19 +4,25 @@ state, then bound to the rows of each call."""
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from feast import FeatureService
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.value_type import ValueType
 
 from feast_rs import _core, dtypes, feast_compat
 from feast_rs.entity_keys import key_column, proto_values
-from feast_rs.errors import ArgumentError, MissingJoinKeyError
+from feast_rs.errors import (
+    ArgumentError,
+    FeatureListError,
+    MissingJoinKeyError,
+    NoEntityRowsError,
+)
 
 if TYPE_CHECKING:
-    from feast import FeatureService, RepoConfig
+    from feast import RepoConfig
 
 # Plans that are kept. A service asks for a few feature lists; more than this are made up.
 _PLANS = 1024
@@ -31,18 +37,20 @@ class Plan:
     feature_types: dict[str, ValueType]
     versions: list[tuple[str, int]]
     """View names and version numbers, for the response's metadata."""
+    requested: list[str]
+    """The features' columns in the order of the request."""
     keys: list[tuple[str, str, str | None]] = field(default_factory=list)
     """The join keys that are read with: the request's column, the join key, the declared type."""
     echoed: list[tuple[str, str, str | None]] = field(default_factory=list)
     """Join keys that no requested view has, which the response repeats."""
-    request_data: list[str] = field(default_factory=list)
-    """Columns that on-demand views take from the request."""
+    request_data: list[tuple[str, str | None]] = field(default_factory=list)
+    """Columns that on-demand views take from the request, with their declared type."""
     unknown: list[str] = field(default_factory=list)
     """Columns that mean nothing here; Feast checks and drops them."""
+    front: list[int] = field(default_factory=list)
+    """The join keys in the request's order: a place among `keys`, or ``~place`` among `echoed`."""
     entityless: bool = False
     """Whether a constant key column follows `keys`."""
-    shown: list[int] = field(default_factory=list)
-    """The places of the key columns that the response repeats."""
     kept: list[str] | None = None
     """The columns that the response has, if there are others that on-demand views need."""
 
@@ -53,7 +61,8 @@ class BoundRequest(NamedTuple):
     plan: Plan
     rows: int
     keys: list[_core.KeyColumn]
-    before: list[_core.Column]
+    front: list[int | _core.Column]
+    """What the response has in front of the features: places among `keys`, and columns."""
 
 
 class Planner:
@@ -75,7 +84,15 @@ class Planner:
 
         A plan is reused as long as the registry's cache is the same and still valid.
         """
-        listed = tuple(features) if isinstance(features, list) else ("", features.name)
+        if isinstance(features, tuple):
+            # Stock takes one where the same list was asked for before, and no other.
+            features = list(features)
+        if not isinstance(features, (list, FeatureService)):
+            raise FeatureListError(
+                "features must be a list of 'view:feature' texts or a FeatureService, not "
+                f"{type(features).__name__}"
+            )
+        listed = tuple(features) if isinstance(features, list) else features.name
         key = (listed, project, full_feature_names, columns)
         state = feast_compat.registry_state(registry)
         if state is not None:
@@ -118,18 +135,25 @@ def compile_plan(
         context=context,
         feature_types=feast_compat.feature_types(context.views),
         versions=_versions(context),
+        requested=feast_compat.requested_columns(context, full_feature_names),
         entityless=context.has_entityless_view,
     )
     for name, column in join_keys.items():
-        declared = context.type_by_join_key.get(column)
-        entry = (column, name, declared.name if declared is not None else None)
-        (plan.keys if name in used else plan.echoed).append(entry)
-    plan.shown = list(range(len(plan.keys)))
-    if len(context.result_names) != sum(len(features) for _, features in context.views):
+        # An entity's name in the request stands for its join key, whose type counts.
+        declared = _declared(context, column) or _declared(context, name)
+        if name in used:
+            plan.front.append(len(plan.keys))
+            plan.keys.append((column, name, declared))
+        else:
+            plan.front.append(~len(plan.echoed))
+            plan.echoed.append((column, name, declared))
+    # With on-demand views as many columns may be there as were asked for, and not be the same.
+    count = sum(len(features) for _, features in context.views)
+    if context.on_demand_views or len(context.result_names) != count:
         plan.kept = [*context.result_names, *join_keys]
     for column in columns:
         if column in context.request_data:
-            plan.request_data.append(column)
+            plan.request_data.append((column, _declared(context, column)))
         elif column not in join_keys.values():
             plan.unknown.append(column)
     for view, features, pairs in groups:
@@ -153,6 +177,12 @@ def compile_plan(
                 ttl.total_seconds() if ttl else None,
             )
     return plan
+
+
+def _declared(context: feast_compat.RequestContext, column: str) -> str | None:
+    """The name of the value type that a view declares for its join key `column`."""
+    declared = context.type_by_join_key.get(column)
+    return declared.name if declared is not None else None
 
 
 def _sort_columns(context: feast_compat.RequestContext, columns: tuple[str, ...]) -> dict[str, str]:
@@ -209,40 +239,28 @@ def _versions(context: feast_compat.RequestContext) -> list[tuple[str, int]]:
     return list(versions.items())
 
 
-def columnar(entity_rows: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> Mapping[str, Any]:
-    """Entity rows, given as a list of dicts or as columns, as columns.
-
-    Raises:
-        ArgumentError: The rows do not all have the same keys.
-    """
-    if not isinstance(entity_rows, list):
-        return entity_rows  # type: ignore[return-value]
-    names = entity_rows[0].keys()
-    width = len(names)
-    try:
-        columns = {name: [row[name] for row in entity_rows] for name in names}
-    except KeyError:
-        raise ArgumentError("All entity_rows must have the same keys.") from None
-    if any(len(row) != width for row in entity_rows):
-        raise ArgumentError("All entity_rows must have the same keys.")
-    return columns
-
-
 def bind(plan: Plan, columns: Mapping[str, Any]) -> BoundRequest:
     """Converts the rows of one call.
 
     Raises:
         EntityKeyError: A join key's value is null, or not of the declared type.
         ArgumentError: The columns have different lengths.
-        MissingJoinKeyError: There is no row.
+        NoEntityRowsError: There is no row.
     """
     keys = [key_column(name, columns[column], declared) for column, name, declared in plan.keys]
     lengths = {len(key) for key in keys}
-    before = []
-    for column, name, declared in plan.echoed:
-        messages = proto_values(columns[column], declared)
+
+    def repeated(name: str, values: Any, declared: str | None) -> _core.Column:
+        messages = proto_values(values, declared)
         lengths.add(len(messages))
-        before.append(_column(name, messages, declared))
+        return _column(name, messages, declared)
+
+    front: list[int | _core.Column] = list(plan.front)
+    if plan.echoed:
+        echoed = [
+            repeated(name, columns[column], declared) for column, name, declared in plan.echoed
+        ]
+        front = [place if place >= 0 else echoed[~place] for place in plan.front]
     missing = plan.context.request_data.difference(columns)
     if missing:
         from feast.errors import RequestDataNotFoundInEntityRowsException
@@ -250,26 +268,25 @@ def bind(plan: Plan, columns: Mapping[str, Any]) -> BoundRequest:
         raise RequestDataNotFoundInEntityRowsException(  # type: ignore[no-untyped-call]
             feature_names=sorted(missing)
         )
-    for column in plan.request_data:
-        declared_type = plan.context.type_by_join_key.get(column)
-        declared = declared_type.name if declared_type is not None else None
-        messages = proto_values(columns[column], declared)
-        lengths.add(len(messages))
-        before.append(_column(column, messages, declared))
+    for column, declared in plan.request_data:
+        front.append(repeated(column, columns[column], declared))
     for column in plan.unknown:
         lengths.add(len(proto_values(columns[column], None)))
     if len(lengths) > 1:
-        raise ArgumentError("All entity rows must have the same columns.")
+        raise ArgumentError(
+            "All entity rows must have the same columns: there are columns of "
+            f"{', '.join(map(str, sorted(lengths)))} values."
+        )
     rows = lengths.pop() if lengths else 0
     if rows == 0:
-        raise MissingJoinKeyError(
+        raise NoEntityRowsError(
             "The entity rows are empty. "
             f"No values provided for keys: {[name for _, name, _ in plan.keys]}. "
             f"Provided join_key_values: {list(columns)}"
         )
     if plan.entityless:
         keys.append(_core.KeyColumn.of([DUMMY_ENTITY_VAL] * rows, "STRING"))
-    return BoundRequest(plan, rows, keys, before)
+    return BoundRequest(plan, rows, keys, front)
 
 
 def _column(name: str, messages: list[Any], declared: str | None) -> _core.Column:

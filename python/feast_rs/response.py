@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,6 +19,8 @@ from feast_rs.errors import DecodeError
 if TYPE_CHECKING:
     from feast.value_type import ValueType
 
+    from feast_rs.dtypes import DType
+
 
 class OnlineResponse(FeastOnlineResponse):
     """Feast's ``OnlineResponse``, which decodes what is asked for and when it is asked for.
@@ -32,30 +34,45 @@ class OnlineResponse(FeastOnlineResponse):
     def __init__(
         self,
         answer: _core.Answer,
-        feature_types: dict[str, ValueType] | None = None,
+        feature_types: Mapping[str, ValueType] | None = None,
         versions: list[tuple[str, int]] | None = None,
+        requested: Sequence[str] | None = None,
     ) -> None:
-        """Wraps an answer. ``versions`` are feature views' version numbers for the metadata of
-        ``proto``."""
+        """Wraps an answer.
+
+        Args:
+            answer: The columns.
+            feature_types: The features' types, as Feast's response has them.
+            versions: Feature views' version numbers for the metadata of ``proto``.
+            requested: The features' columns in the order in which they were asked for.
+        """
         self._answer = answer
-        self._feature_types = feature_types or {}
+        self._feature_types = dict(feature_types or {})
         self._versions = versions or []
+        self._requested = requested
         self._proto: GetOnlineFeaturesResponse | None = None
 
     @classmethod
     def from_proto(
         cls,
         proto: GetOnlineFeaturesResponse,
-        feature_types: dict[str, ValueType] | None = None,
+        feature_types: Mapping[str, ValueType] | None = None,
+        declared: Mapping[str, DType] | None = None,
+        requested: Sequence[str] | None = None,
     ) -> OnlineResponse:
-        """The response that a message holds."""
-        types = feature_types or {}
+        """The response that a message holds.
+
+        ``declared`` are the columns' types, where ``feature_types`` do not tell them or not whole:
+        a struct's fields, a nested list's items.
+        """
+        types = {**(feature_types or {}), **(declared or {})}
         columns = []
         rows = 0
         for name, vector in zip(proto.metadata.feature_names.val, proto.results, strict=True):
             rows = len(vector.values)
             columns.append(vector_column(name, vector, types.get(name)))
-        response = cls(_core.Answer.of_columns(rows, columns), types)
+        answer = _core.Answer.of_columns(rows, columns)
+        response = cls(answer, feature_types, requested=requested)
         response._proto = proto
         return response
 
@@ -107,8 +124,9 @@ class OnlineResponse(FeastOnlineResponse):
         """A C-contiguous matrix of shape (rows, features), for a model.
 
         Args:
-            features: The columns, in this order; by default all columns of features that are
-                numbers, in the response's order.
+            features: The columns, in this order; by default all features that are numbers, in
+                the order in which they were asked for. (The response's own order is Feast's, which
+                differs from process to process.)
             dtype: float32 or float64.
             null_value: What stands for a null.
 
@@ -121,8 +139,11 @@ class OnlineResponse(FeastOnlineResponse):
         kind = np.dtype(dtype)
         if kind not in (np.dtype("float32"), np.dtype("float64")):
             raise ValueError(f"dtype must be float32 or float64, not {kind}")
-        names = list(features) if features is not None else None
-        return self._answer.matrix(names, kind == np.dtype("float64"), null_value)
+        if features is None:
+            numbers = set(self._answer.numbers())
+            asked = self._answer.names if self._requested is None else self._requested
+            features = [name for name in asked if name in numbers]
+        return self._answer.matrix(list(features), kind == np.dtype("float64"), null_value)
 
     @property
     def statuses(self) -> dict[str, npt.NDArray[np.uint8]]:
@@ -150,7 +171,10 @@ class OnlineResponse(FeastOnlineResponse):
         return self.to_arrow().__arrow_c_stream__(requested_schema)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_restore, (self.proto.SerializeToString(), self._feature_types))
+        answer = self._answer
+        declared = dict(zip(answer.names, answer.dtypes, strict=True))
+        message = self.proto.SerializeToString()
+        return (_restore, (message, self._feature_types, declared, self._requested))
 
     def __repr__(self) -> str:
         answer = self._answer
@@ -194,9 +218,9 @@ def parse_cells(answer: _core.Answer) -> list[list[Value]]:
     return columns
 
 
-def vector_column(name: str, vector: Any, value_type: ValueType | None) -> _core.Column:
+def vector_column(name: str, vector: Any, declared: DType | None) -> _core.Column:
     """A column from a ``FeatureVector`` message; the values decide its type unless it is given."""
-    dtype = value_type.name if value_type is not None else dtypes.of_messages(vector.values)
+    dtype = dtypes.of_messages(vector.values) if declared is None else dtypes.spell(declared)
     return _core.Column(
         name,
         dtype,
@@ -206,6 +230,11 @@ def vector_column(name: str, vector: Any, value_type: ValueType | None) -> _core
     )
 
 
-def _restore(message: bytes, feature_types: dict[str, ValueType]) -> OnlineResponse:
+def _restore(
+    message: bytes,
+    feature_types: dict[str, ValueType],
+    declared: dict[str, str],
+    requested: Sequence[str] | None,
+) -> OnlineResponse:
     proto = GetOnlineFeaturesResponse.FromString(message)
-    return OnlineResponse.from_proto(proto, feature_types)
+    return OnlineResponse.from_proto(proto, feature_types, declared, requested)

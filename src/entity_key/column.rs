@@ -256,6 +256,17 @@ impl KeyColumn {
         })
     }
 
+    /// The values of `rows` as serialized Feast `Value`s, end to end, and where each ends.
+    #[must_use]
+    pub fn cells(&self, rows: std::ops::Range<usize>) -> (Vec<u8>, Vec<usize>) {
+        let (mut cells, mut ends) = (Vec::new(), Vec::with_capacity(rows.len()));
+        for row in rows {
+            self.write_cell(row, &mut cells);
+            ends.push(cells.len());
+        }
+        (cells, ends)
+    }
+
     /// Appends the value of `row` as a serialized Feast `Value`.
     pub fn write_cell(&self, row: usize, out: &mut Vec<u8>) {
         // The tag is the oneof's field number, which equals the key type's, and the wire type.

@@ -63,19 +63,14 @@ impl Features {
                 format!("a matrix of {} for {} x {width}", matrix.len(), self.rows),
             ));
         }
-        let mut scratch = Vec::new();
         for start in (0..self.rows).step_by(BLOCK_ROWS) {
             let rows = start..self.rows.min(start + BLOCK_ROWS);
+            self.warm(rows.clone());
             let block = &mut matrix[rows.start * width..rows.end * width];
             for (place, &column) in columns.iter().enumerate() {
                 let filled = if let Some(key) = self.key(column) {
-                    scratch.clear();
-                    let mut ends = Vec::with_capacity(rows.len());
-                    for row in rows.clone() {
-                        key.write_cell(row, &mut scratch);
-                        ends.push(scratch.len());
-                    }
-                    T::fill(Cells::joined(&scratch, &ends), block, place, width, null)
+                    let (cells, ends) = key.cells(rows.clone());
+                    T::fill(Cells::joined(&cells, &ends), block, place, width, null)
                 } else {
                     T::fill(self.cells(column, rows.clone()), block, place, width, null)
                 };

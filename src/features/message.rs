@@ -4,7 +4,7 @@
 //! by parsing and building. The format is `GetOnlineFeaturesResponse` of
 //! `feast/serving/ServingService.proto`.
 
-use super::Features;
+use super::{Cells, Features};
 use crate::error::Result;
 use crate::value::write_varint;
 
@@ -50,11 +50,9 @@ impl Features {
     /// Appends the body of one `FeatureVector`.
     fn put_vector(&self, column: usize, out: &mut Vec<u8>) -> Result<()> {
         if let Some(key) = self.key(column) {
-            let mut cell = Vec::new();
-            for row in 0..self.rows {
-                cell.clear();
-                key.write_cell(row, &mut cell);
-                put(out, tag(1), &cell);
+            let (cells, ends) = key.cells(0..self.rows);
+            for cell in Cells::joined(&cells, &ends) {
+                put(out, tag(1), cell.unwrap_or_default());
             }
         } else {
             for cell in self.cells(column, 0..self.rows) {

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use super::{Plan, Retrieval};
 use crate::entity_key::KeyColumn;
 use crate::error::{Error, ErrorKind, Result};
@@ -65,7 +67,8 @@ impl GroupRows {
     }
 
     fn new(mut keys: Vec<u8>, mut ends: Vec<usize>) -> Self {
-        let mut seen: HashMap<&[u8], u32> = HashMap::with_capacity(ends.len());
+        let mut seen: HashMap<&[u8], u32, RandomState> =
+            HashMap::with_capacity_and_hasher(ends.len(), RandomState::default());
         let mut entities = Vec::with_capacity(ends.len());
         let mut start = 0;
         for &end in &ends {

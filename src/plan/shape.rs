@@ -135,7 +135,7 @@ impl HashShape {
             return Choice {
                 retrieval: Retrieval::HGetAll,
                 probe: false,
-                reply_bytes: (estimate.bytes + estimate.pairs * 14.0) as usize + 8,
+                reply_bytes: (estimate.bytes + estimate.pairs * 8.0) as usize + 8,
             };
         }
         learned.unseen += entities as f32;

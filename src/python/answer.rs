@@ -1,5 +1,6 @@
 //! The answer to a read, in the forms that Python asks for.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use numpy::{PyArray1, PyArray2, PyArrayMethods, ToPyArray};
@@ -7,10 +8,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use pyo3_arrow::PyRecordBatch;
 
-use super::objects::{Hint, cells_to_list};
+use super::collector::CollectorPause;
+use super::objects::{Hint, ListMaker};
 use super::schemas::Schemas;
 use crate::error::{Error, ErrorKind};
-use crate::features::{AddedColumn, Cells, EventTime, Features, MatrixFloat, Status};
+use crate::features::{
+    AddedColumn, BLOCK_ROWS, Cells, EventTime, Features, Front, MatrixFloat, Status,
+};
 use crate::value::FeastType;
 
 /// A column of serialized values that does not come from Redis' hashes.
@@ -56,6 +60,13 @@ impl Column {
     }
 }
 
+/// What [`Answer::surround`] is given.
+#[derive(FromPyObject)]
+enum InFront<'py> {
+    Key(usize),
+    Column(PyRef<'py, Column>),
+}
+
 /// The answer to a read.
 #[pyclass(frozen, module = "feast_rs._core")]
 pub struct Answer {
@@ -74,15 +85,16 @@ impl Answer {
 
     /// Puts join keys (by their place in the request) and columns in front of the features, and
     /// columns behind them.
-    fn surround(
-        &self,
-        shown: Vec<usize>,
-        before: Vec<PyRef<'_, Column>>,
-        after: Vec<PyRef<'_, Column>>,
-    ) -> PyResult<()> {
-        let owned = |columns: &[PyRef<'_, Column>]| columns.iter().map(|c| c.0.clone()).collect();
-        let (before, after) = (owned(&before), owned(&after));
-        self.edit(|features| features.surround(&shown, before, after))
+    fn surround(&self, front: Vec<InFront<'_>>, after: Vec<PyRef<'_, Column>>) -> PyResult<()> {
+        let front = front
+            .into_iter()
+            .map(|column| match column {
+                InFront::Key(key) => Front::Key(key),
+                InFront::Column(column) => Front::Column(column.0.clone()),
+            })
+            .collect();
+        let after = after.iter().map(|column| column.0.clone()).collect();
+        self.edit(|features| features.surround(front, after))
     }
 
     /// Keeps only the columns of these names.
@@ -109,9 +121,9 @@ impl Answer {
     /// `<name>__ts` in whole seconds.
     fn to_dict<'py>(&self, py: Python<'py>, event_times: bool) -> PyResult<Bound<'py, PyDict>> {
         let features = self.features();
+        let lists = column_lists(py, &features)?;
         let dict = PyDict::new(py);
-        for column in 0..features.width() {
-            let list = column_list(py, &features, column)?;
+        for (column, list) in lists.into_iter().enumerate() {
             dict.set_item(features.name(column), list)?;
             if event_times {
                 let times = features.event_times(column)?;
@@ -140,16 +152,35 @@ impl Answer {
         self.schemas.import(py, batch)
     }
 
+    /// The columns' declared types, as `feast_rs.dtypes` spells them.
+    #[getter]
+    fn dtypes(&self) -> Vec<String> {
+        let features = self.features();
+        (0..features.width())
+            .map(|column| features.dtype(column).to_string())
+            .collect()
+    }
+
+    /// The names of the columns whose declared type is a number to a model.
+    fn numbers(&self) -> Vec<String> {
+        let features = self.features();
+        let columns = features.distinct().into_iter();
+        columns
+            .filter(|&column| is_number(&features.dtype(column)))
+            .map(|column| features.name(column).to_owned())
+            .collect()
+    }
+
     /// Rows x columns of float32 or float64, C-contiguous.
     fn matrix<'py>(
         &self,
         py: Python<'py>,
-        names: Option<Vec<String>>,
+        names: Vec<String>,
         double: bool,
         null: f64,
     ) -> PyResult<Bound<'py, PyAny>> {
         let features = self.features();
-        let columns = matrix_columns(&features, names)?;
+        let columns = columns_of(&features, &names)?;
         if double {
             Ok(matrix(py, &features, &columns, null)?.into_any())
         } else {
@@ -183,7 +214,7 @@ impl Answer {
             .collect()
     }
 
-    /// Raises DecodeError for a cell that Feast cannot read: which one it is, and `cause`.
+    /// Raises `DecodeError` for a cell that Feast cannot read: which one it is, and `cause`.
     fn reject(&self, column: usize, row: usize, cause: &str) -> PyResult<()> {
         Err(self.features().cell_error(column, row, &cause).into())
     }
@@ -250,24 +281,29 @@ impl Answer {
     }
 }
 
-fn column_list<'py>(
-    py: Python<'py>,
-    features: &Features,
-    column: usize,
-) -> PyResult<Bound<'py, PyList>> {
-    let hint = Hint::of(&features.dtype(column));
-    let failed = |index: usize, cause: &dyn std::fmt::Display| -> PyErr {
-        features.cell_error(column, index, cause).into()
-    };
-    if let Some(key) = features.key(column) {
-        let (mut cells, mut ends) = (Vec::new(), Vec::with_capacity(key.len()));
-        for row in 0..key.len() {
-            key.write_cell(row, &mut cells);
-            ends.push(cells.len());
+/// Every column as a list. The cells of some rows lie together in the reply, so all columns take
+/// theirs before the next rows' turn.
+fn column_lists<'py>(py: Python<'py>, features: &Features) -> PyResult<Vec<Bound<'py, PyList>>> {
+    let _pause = CollectorPause::new();
+    let mut lists: Vec<ListMaker<'py>> = (0..features.width())
+        .map(|column| ListMaker::new(py, Hint::of(&features.dtype(column)), features.rows()))
+        .collect();
+    for start in (0..features.rows()).step_by(BLOCK_ROWS) {
+        let rows = start..features.rows().min(start + BLOCK_ROWS);
+        features.warm(rows.clone());
+        for (column, list) in lists.iter_mut().enumerate() {
+            let failed = |row: usize, cause: &dyn std::fmt::Display| -> PyErr {
+                features.cell_error(column, row, cause).into()
+            };
+            if let Some(key) = features.key(column) {
+                let (cells, ends) = key.cells(rows.clone());
+                list.extend(Cells::joined(&cells, &ends), failed)?;
+            } else {
+                list.extend(features.cells(column, rows.clone()), failed)?;
+            }
         }
-        return cells_to_list(py, Cells::joined(&cells, &ends), hint, failed);
     }
-    cells_to_list(py, features.cells(column, 0..features.rows()), hint, failed)
+    lists.into_iter().map(ListMaker::finish).collect()
 }
 
 /// Whether values of a declared type are numbers to a model.
@@ -282,19 +318,14 @@ fn is_number(dtype: &FeastType) -> bool {
     )
 }
 
-/// The named columns, or all columns of features whose type is a number.
-fn matrix_columns(features: &Features, names: Option<Vec<String>>) -> PyResult<Vec<usize>> {
+/// The columns of these names.
+fn columns_of(features: &Features, names: &[String]) -> Result<Vec<usize>, Error> {
     let shown = features.distinct();
-    let Some(names) = names else {
-        let numeric =
-            |&column: &usize| features.key(column).is_none() && is_number(&features.dtype(column));
-        return Ok(shown.into_iter().filter(numeric).collect());
-    };
+    let places: HashMap<&str, usize> = shown.iter().map(|&c| (features.name(c), c)).collect();
     names
         .iter()
         .map(|name| {
-            let found = shown.iter().find(|&&column| features.name(column) == name);
-            found.copied().ok_or_else(|| {
+            places.get(name.as_str()).copied().ok_or_else(|| {
                 let known: Vec<&str> = shown.iter().map(|&c| features.name(c)).collect();
                 Error::new(
                     ErrorKind::Argument,
@@ -303,7 +334,6 @@ fn matrix_columns(features: &Features, names: Option<Vec<String>>) -> PyResult<V
                         known.join(", ")
                     ),
                 )
-                .into()
             })
         })
         .collect()

@@ -66,10 +66,6 @@ impl Client {
     }
 
     /// Reads as `read` does, as a task whose outcome goes to `completions` under `token`.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the arguments of read, and where to answer"
-    )]
     fn read_async(
         &self,
         plan: &Plan,
@@ -112,10 +108,6 @@ impl Client {
     }
 
     /// Reads as `read_entities` does, as a task.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the arguments of read_entities, and where to answer"
-    )]
     fn read_entities_async(
         &self,
         plan: &Plan,
@@ -173,7 +165,7 @@ impl Client {
     /// Runs commands (lists of bytes) in one pipeline and returns their replies: int, str for a
     /// status, bytes, None, or a list.
     ///
-    /// Raises ServerError with the server's words for the first command that it refused.
+    /// Raises `ServerError` with the server's words for the first command that it refused.
     fn execute<'py>(
         &self,
         py: Python<'py>,
@@ -217,10 +209,10 @@ impl Client {
     fn pool(&self) -> Arc<Pool> {
         let process = std::process::id();
         let mut current = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((owner, pool)) = &*current {
-            if *owner == process {
-                return pool.clone();
-            }
+        if let Some((owner, pool)) = &*current
+            && *owner == process
+        {
+            return pool.clone();
         }
         let pool = Arc::new(Pool::new(self.config.clone()));
         // The parent's connections are the parent's: not even closing them is ours to do.
@@ -228,7 +220,7 @@ impl Client {
         pool
     }
 
-    /// Runs blocking work without the GIL. A signal's exception, KeyboardInterrupt say, is raised
+    /// Runs blocking work without the GIL. A signal's exception, `KeyboardInterrupt` say, is raised
     /// in place of what it interrupted.
     fn run<T: Send>(
         &self,
@@ -239,6 +231,10 @@ impl Client {
         let (result, signal) = py.detach(|| {
             let signal = RefCell::new(None);
             let interrupt = || {
+                #[expect(
+                    clippy::redundant_closure_for_method_calls,
+                    reason = "the method's path lacks the lifetime that attach asks for"
+                )]
                 Python::attach(|py| py.check_signals()).map_err(|raised| {
                     *signal.borrow_mut() = Some(raised);
                     Error::new(ErrorKind::Connection, "interrupted by a signal")
@@ -317,7 +313,7 @@ fn reply_object<'py>(
     }
 }
 
-/// Raises ConfigError for settings that a client cannot use; does not connect.
+/// Raises `ConfigError` for settings that a client cannot use; does not connect.
 #[pyfunction]
 pub fn check_settings(settings: &str) -> PyResult<()> {
     RedisConfig::from_json(settings)?;

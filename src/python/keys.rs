@@ -215,39 +215,45 @@ fn from_arrow(input: AnyArray, declared: Option<KeyType>) -> PyResult<entity_key
         )
         .into());
     };
-    let column = match declared.unwrap_or(natural) {
+    let key_type = declared.unwrap_or(natural);
+    let column = match key_type {
         KeyType::UnixTimestamp => {
-            let seconds =
-                cast(&array, &DataType::Timestamp(TimeUnit::Second, None)).map_err(unfit)?;
-            entity_key::KeyColumn::UnixTimestamp(
-                seconds
-                    .as_primitive::<TimestampSecondType>()
-                    .values()
-                    .to_vec(),
-            )
+            let seconds = converted(
+                &array,
+                &DataType::Timestamp(TimeUnit::Second, None),
+                key_type,
+            )?;
+            let seconds = seconds.as_primitive::<TimestampSecondType>().values();
+            entity_key::KeyColumn::UnixTimestamp(seconds.to_vec())
         }
-        key_type @ (KeyType::Int32 | KeyType::Int64) => {
-            let integers = cast(&array, &DataType::Int64).map_err(unfit)?;
-            if integers.null_count() > 0 {
-                return Err(Error::new(
-                    ErrorKind::EntityKey,
-                    format!("a value does not fit the declared type {}", key_type.name()),
-                )
-                .into());
-            }
+        KeyType::Int32 | KeyType::Int64 => {
+            let integers = converted(&array, &DataType::Int64, key_type)?;
             let integers = integers.as_primitive::<Int64Type>().values().to_vec();
             entity_key::KeyColumn::integers(integers, key_type)?
         }
         KeyType::String => {
-            let text = cast(&array, &DataType::LargeUtf8).map_err(unfit)?;
+            let text = converted(&array, &DataType::LargeUtf8, key_type)?;
             entity_key::KeyColumn::strings(text.as_string::<i64>().iter().flatten())
         }
         KeyType::Bytes => {
-            let bytes = cast(&array, &DataType::LargeBinary).map_err(unfit)?;
+            let bytes = converted(&array, &DataType::LargeBinary, key_type)?;
             entity_key::KeyColumn::bytes(bytes.as_binary::<i64>().iter().flatten())
         }
     };
     Ok(column)
+}
+
+/// Casts an array without nulls; a value that the type cannot hold would become one.
+fn converted(array: &ArrayRef, to: &DataType, key_type: KeyType) -> PyResult<ArrayRef> {
+    let array = cast(array, to).map_err(unfit)?;
+    if array.logical_null_count() > 0 {
+        return Err(Error::new(
+            ErrorKind::EntityKey,
+            format!("a value does not fit the declared type {}", key_type.name()),
+        )
+        .into());
+    }
+    Ok(array)
 }
 
 fn key_type_of(data_type: &DataType) -> Option<KeyType> {
@@ -314,7 +320,7 @@ pub fn view_fields<'py>(
     fields
 }
 
-/// Serializes rows of join-key values to Feast's entity keys, as an Arrow large_binary array.
+/// Serializes rows of join-key values to Feast's entity keys, as an Arrow `large_binary` array.
 #[pyfunction]
 pub fn serialize_keys(
     py: Python<'_>,

@@ -10,6 +10,7 @@
 
 mod answer;
 mod client;
+mod collector;
 mod completions;
 mod exceptions;
 mod keys;

@@ -15,7 +15,7 @@ use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyList, PyString, PyTzInfo};
 
 use crate::value::elements::elements;
 use crate::value::field::Field;
-use crate::value::wire::{NULL_TIMESTAMP, Value, parse};
+use crate::value::wire::{NULL_TIMESTAMP, Value, parse, sole_bytes, sole_varint, tag};
 use crate::value::{Cause, FeastType};
 
 /// What the declared type adds to the stored one: a text under a UUID type is a UUID, which is
@@ -51,20 +51,57 @@ pub fn cells_to_list<'a, 'py>(
     hint: Hint,
     failed: impl Fn(usize, &dyn fmt::Display) -> PyErr,
 ) -> PyResult<Bound<'py, PyList>> {
-    let mut maker = ObjectMaker::new(py, hint);
-    let mut objects = Vec::with_capacity(cells.size_hint().0);
-    for (index, cell) in cells.enumerate() {
-        let object = match cell {
-            None => py.None().into_bound(py),
-            Some(cell) => match maker.object(cell) {
-                Ok(object) => object,
-                Err(Failure::Cell(cause)) => return Err(failed(index, &cause)),
-                Err(Failure::Feast(error)) => return Err(told_of(py, error, index, &failed)),
-            },
-        };
-        objects.push(object);
+    let mut list = ListMaker::new(py, hint, cells.size_hint().0);
+    list.extend(cells, failed)?;
+    list.finish()
+}
+
+/// Makes a list of a column's cells, some rows at a time.
+pub struct ListMaker<'py> {
+    maker: ObjectMaker<'py>,
+    objects: Vec<Bound<'py, PyAny>>,
+}
+
+impl<'py> ListMaker<'py> {
+    /// An empty list with room for `rows` objects.
+    pub fn new(py: Python<'py>, hint: Hint, rows: usize) -> Self {
+        Self {
+            maker: ObjectMaker::new(py, hint),
+            objects: Vec::with_capacity(rows),
+        }
     }
-    PyList::new(py, objects)
+
+    /// Appends cells. `failed` makes the exception for a cell that cannot be read from its index
+    /// among all cells appended and what is wrong.
+    pub fn extend<'a>(
+        &mut self,
+        cells: impl Iterator<Item = Option<&'a [u8]>>,
+        failed: impl Fn(usize, &dyn fmt::Display) -> PyErr,
+    ) -> PyResult<()> {
+        let py = self.maker.py;
+        for cell in cells {
+            let object = match cell {
+                None => py.None().into_bound(py),
+                Some(cell) => match self.maker.object(cell) {
+                    Ok(object) => object,
+                    Err(trouble) => {
+                        let index = self.objects.len();
+                        return Err(match *trouble {
+                            Trouble::Cell(cause) => failed(index, &cause),
+                            Trouble::Feast(error) => told_of(py, error, index, &failed),
+                        });
+                    }
+                },
+            };
+            self.objects.push(object);
+        }
+        Ok(())
+    }
+
+    /// The list.
+    pub fn finish(self) -> PyResult<Bound<'py, PyList>> {
+        PyList::new(self.maker.py, self.objects)
+    }
 }
 
 /// An exception of Feast's conversion, or of Python's for a time or a number that it cannot hold:
@@ -84,20 +121,25 @@ fn told_of(
     told
 }
 
-enum Failure {
+/// Why there is no object. Boxed, so that the many that succeed move no more than a pointer.
+type Failure = Box<Trouble>;
+
+enum Trouble {
     Cell(Cause),
     Feast(PyErr),
 }
 
 impl From<Cause> for Failure {
+    #[cold]
     fn from(cause: Cause) -> Self {
-        Self::Cell(cause)
+        Box::new(Trouble::Cell(cause))
     }
 }
 
 impl From<PyErr> for Failure {
+    #[cold]
     fn from(error: PyErr) -> Self {
-        Self::Feast(error)
+        Box::new(Trouble::Feast(error))
     }
 }
 
@@ -121,6 +163,37 @@ impl<'py> ObjectMaker<'py> {
 
     #[inline]
     fn object(&mut self, cell: &[u8]) -> Result<Bound<'py, PyAny>, Failure> {
+        match self.scalar(cell) {
+            Some(object) => Ok(object),
+            None => self.any(cell),
+        }
+    }
+
+    /// The object of a cell that holds a scalar as Feast writes it; `None` for all else.
+    #[inline]
+    fn scalar(&self, cell: &[u8]) -> Option<Bound<'py, PyAny>> {
+        let py = self.py;
+        let (first, rest) = cell.split_first()?;
+        Some(match *first {
+            tag::DOUBLE => PyFloat::new(py, f64::from_le_bytes(rest.try_into().ok()?)).into_any(),
+            tag::FLOAT => {
+                let float = f32::from_le_bytes(rest.try_into().ok()?);
+                PyFloat::new(py, float.into()).into_any()
+            }
+            tag::INT64 => PyInt::new(py, sole_varint(rest)? as i64).into_any(),
+            tag::INT32 => PyInt::new(py, sole_varint(rest)? as i32).into_any(),
+            tag::BOOL => PyBool::new(py, sole_varint(rest)? != 0)
+                .to_owned()
+                .into_any(),
+            tag::STRING if !self.hint.text_is_uuid() => {
+                PyString::new(py, std::str::from_utf8(sole_bytes(rest)?).ok()?).into_any()
+            }
+            _ => return None,
+        })
+    }
+
+    #[inline(never)]
+    fn any(&mut self, cell: &[u8]) -> Result<Bound<'py, PyAny>, Failure> {
         let py = self.py;
         Ok(match parse(cell).map_err(Cause::Wire)? {
             Value::Null => py.None().into_bound(py),

@@ -15,10 +15,10 @@ static RUNTIME: Mutex<Option<(u32, Arc<Runtime>)>> = Mutex::new(None);
 pub fn runtime() -> Result<Arc<Runtime>> {
     let process = std::process::id();
     let mut current = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((owner, runtime)) = &*current {
-        if *owner == process {
-            return Ok(runtime.clone());
-        }
+    if let Some((owner, runtime)) = &*current
+        && *owner == process
+    {
+        return Ok(runtime.clone());
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = Builder::new_multi_thread()

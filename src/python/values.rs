@@ -40,8 +40,8 @@ pub fn values_to_objects<'py>(
     let failed = |index: usize, cause: &dyn std::fmt::Display| {
         Error::new(ErrorKind::Decode, format!("cell {index}: {cause}")).into()
     };
-    let cells = chunks.iter().flat_map(LargeBinaryArray::iter);
-    cells_to_list(py, cells, Hint::of(&dtype), failed)
+    let cells: Vec<_> = chunks.iter().flat_map(LargeBinaryArray::iter).collect();
+    cells_to_list(py, cells.into_iter(), Hint::of(&dtype), failed)
 }
 
 /// Encodes an Arrow array as serialized `Value`s of the declared type, given as text.
@@ -50,7 +50,7 @@ pub fn encode_values(py: Python<'_>, array: AnyArray, dtype: &str) -> PyResult<P
     let dtype: FeastType = dtype.parse()?;
     let chunks = chunks_of(array)?;
     let cells = py.detach(|| {
-        let chunks: Vec<&dyn Array> = chunks.iter().map(|chunk| chunk.as_ref()).collect();
+        let chunks: Vec<&dyn Array> = chunks.iter().map(AsRef::as_ref).collect();
         match chunks[..] {
             [one] => encode(one, &dtype),
             [] => encode(&arrow_array::NullArray::new(0), &dtype),

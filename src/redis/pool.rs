@@ -169,9 +169,7 @@ impl Pool {
     /// An error of what the server said, with the server's address.
     pub(crate) fn located(&self, error: Error) -> Error {
         match error.kind() {
-            ErrorKind::Server => {
-                error.context(format_args!("redis at {}", self.config().address))
-            }
+            ErrorKind::Server => error.context(format_args!("redis at {}", self.config().address)),
             _ => error,
         }
     }

@@ -1,22 +1,22 @@
-//! Columns of lists, structs, maps and zoned timestamps.
+//! Columns of lists, structs and maps.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::builder::StringBuilder;
-use arrow_array::{ArrayRef, ListArray, MapArray, StructArray, TimestampMicrosecondArray};
+use arrow_array::{ArrayRef, ListArray, MapArray, StructArray};
 use arrow_buffer::{NullBufferBuilder, OffsetBuffer};
-use arrow_schema::{DataType, Field as ArrowField, FieldRef, Fields};
+use arrow_schema::{Field as ArrowField, FieldRef, Fields};
 
 use super::cause::Cause;
 use super::check;
 use super::column::{Column, room};
-use super::dtype::{FeastType, map_entries as map_entries_field, struct_fields, zoned_fields};
+use super::dtype::{FeastType, map_entries as map_entries_field, map_entry_fields, struct_fields};
 use super::elements::{elements, fixed_blocks, map_entries, scalar_map_entries, varints};
 use super::field::{Field, Layout};
 use super::json;
 use super::number::null_or_mismatch;
-use super::wire::{NULL_TIMESTAMP, Value, parse_nested};
+use super::wire::{Value, parse_nested};
 
 /// Row boundaries and validity of a list-like column.
 #[derive(Debug)]
@@ -264,71 +264,17 @@ impl MapColumn {
     }
 
     pub(super) fn finish(mut self) -> ArrayRef {
-        let entries_field = map_entries_field();
-        let DataType::Struct(fields) = entries_field.data_type() else {
-            unreachable!("the entries of a map are a struct")
-        };
         let columns: Vec<ArrayRef> =
             vec![Arc::new(self.keys.finish()), Arc::new(self.values.finish())];
-        let entries = StructArray::new(fields.clone(), columns, None);
+        let entries = StructArray::new(map_entry_fields(), columns, None);
         let offsets = OffsetBuffer::new(self.rows.offsets.into());
         let nulls = self.rows.nulls.finish();
-        Arc::new(MapArray::new(entries_field, offsets, entries, nulls, false))
-    }
-}
-
-/// Zoned timestamps: the instant and the zone as stored.
-#[derive(Debug)]
-pub(super) struct ZonedColumn {
-    microseconds: Vec<i64>,
-    zones: StringBuilder,
-    nulls: NullBufferBuilder,
-}
-
-impl ZonedColumn {
-    pub(super) fn new(rows: usize) -> Self {
-        Self {
-            microseconds: Vec::with_capacity(rows),
-            zones: StringBuilder::with_capacity(rows, 0),
-            nulls: NullBufferBuilder::new(rows),
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.microseconds.len()
-    }
-
-    pub(super) fn push(&mut self, value: Value<'_>, depth: u32) -> Result<(), Cause> {
-        let zoned = match value {
-            Value::Message {
-                field: Field::ZonedTimestamp,
-                body,
-            } => Some(json::zoned_timestamp(body, depth)?),
-            Value::UnixTimestamp(seconds) => Some((seconds, "")),
-            other => null_or_mismatch(other)?,
-        };
-        match zoned {
-            Some((seconds, zone)) if seconds != NULL_TIMESTAMP => {
-                let microseconds = seconds.checked_mul(1_000_000).ok_or(Cause::Timestamp)?;
-                room::<i32>(self.zones.values_slice().len(), zone.len())?;
-                self.microseconds.push(microseconds);
-                self.zones.append_value(zone);
-                self.nulls.append_non_null();
-            }
-            _ => {
-                self.microseconds.push(0);
-                self.zones.append_null();
-                self.nulls.append_null();
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn finish(mut self) -> ArrayRef {
-        let nulls = self.nulls.finish();
-        let instants = TimestampMicrosecondArray::new(self.microseconds.into(), nulls.clone())
-            .with_timezone("UTC");
-        let columns: Vec<ArrayRef> = vec![Arc::new(instants), Arc::new(self.zones.finish())];
-        Arc::new(StructArray::new(zoned_fields(), columns, nulls))
+        Arc::new(MapArray::new(
+            map_entries_field(),
+            offsets,
+            entries,
+            nulls,
+            false,
+        ))
     }
 }

@@ -10,13 +10,14 @@ use arrow_array::{ArrayRef, OffsetSizeTrait, PrimitiveArray};
 use arrow_buffer::NullBufferBuilder;
 
 use super::cause::Cause;
-use super::collection::{ListColumn, MapColumn, StructColumn, ZonedColumn};
+use super::collection::{ListColumn, MapColumn, StructColumn};
 use super::cursor::MAX_DEPTH;
 use super::dtype::FeastType;
 use super::field::Field;
 use super::json;
 use super::number::{Number, null_or_mismatch};
 use super::wire::{NULL_TIMESTAMP, Value, merged_body, parse};
+use super::zoned::ZonedColumn;
 
 /// The rows collected so far, by the kind of their Arrow type.
 #[derive(Debug)]

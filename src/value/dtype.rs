@@ -230,11 +230,16 @@ pub(super) fn utc_microseconds() -> DataType {
 
 /// The entries of map&lt;utf8, utf8&gt;, named as pyarrow names them.
 pub(super) fn map_entries() -> FieldRef {
-    let fields = Fields::from(vec![
+    let entries = DataType::Struct(map_entry_fields());
+    Arc::new(ArrowField::new("entries", entries, false))
+}
+
+/// The key and the value of an entry of map&lt;utf8, utf8&gt;.
+pub(super) fn map_entry_fields() -> Fields {
+    Fields::from(vec![
         ArrowField::new("key", DataType::Utf8, false),
         ArrowField::new("value", DataType::Utf8, true),
-    ]);
-    Arc::new(ArrowField::new("entries", DataType::Struct(fields), false))
+    ])
 }
 
 /// The two fields of a zoned timestamp.

@@ -29,10 +29,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::cause::Cause;
-use super::cursor::Cursor;
 use super::elements::{elements, map_entries, scalar_map_entries};
 use super::field::{Field, Layout};
 use super::wire::{NULL_TIMESTAMP, Value, merged_body, parse_nested};
+use super::zoned;
 
 /// Appends the JSON text of `value`, read from `cell`, with `depth` levels left below it.
 pub(super) fn write(
@@ -131,7 +131,7 @@ fn message(field: Field, body: &[u8], depth: u32, out: &mut String) -> Result<()
             false
         }
         Layout::ZonedTimestamp => {
-            let (seconds, zone) = zoned_timestamp(body, depth)?;
+            let (seconds, zone) = zoned::parts(body, depth)?;
             let _ = match seconds {
                 NULL_TIMESTAMP => write!(out, "[null,"),
                 seconds => write!(out, "[{seconds},"),
@@ -250,22 +250,4 @@ fn scalar_map(body: &[u8], depth: u32, out: &mut String) -> Result<(), Cause> {
     }
     out.push(']');
     Ok(())
-}
-
-/// The seconds and the zone of a `ZonedTimestamp`.
-pub(super) fn zoned_timestamp(body: &[u8], depth: u32) -> Result<(i64, &str), Cause> {
-    use super::cursor::{Payload, WireError};
-    let depth = super::elements::deeper(depth)?;
-    let (mut seconds, mut zone) = (0, "");
-    let mut cursor = Cursor::new(body);
-    while let Some((number, payload)) = cursor.field(depth)? {
-        match (number, payload) {
-            (1, Payload::Varint(bits)) => seconds = bits as i64,
-            (2, Payload::Bytes(bytes)) => {
-                zone = std::str::from_utf8(bytes).map_err(|_| WireError::Utf8)?;
-            }
-            _ => {}
-        }
-    }
-    Ok((seconds, zone))
 }

@@ -23,6 +23,7 @@ mod tagged;
 mod varint;
 pub mod wire;
 mod wire_out;
+mod zoned;
 
 pub use cause::Cause;
 pub use decode::{CellError, ColumnDecoder};
@@ -32,6 +33,8 @@ pub use varint::write_varint;
 
 #[cfg(test)]
 mod decode_tests;
+#[cfg(test)]
+mod encode_tests;
 #[cfg(test)]
 mod wire_tests;
 

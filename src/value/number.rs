@@ -15,9 +15,8 @@ use arrow_array::types::{
 };
 
 use super::cause::Cause;
-use super::cursor::Cursor;
 use super::decode::CellError;
-use super::wire::{NULL_TIMESTAMP, Value, parse};
+use super::wire::{NULL_TIMESTAMP, Value, parse, sole_varint, tag};
 
 /// An Arrow type of numbers that cells are read into.
 pub(super) trait Number: ArrowPrimitiveType {
@@ -29,15 +28,11 @@ pub(super) trait Number: ArrowPrimitiveType {
     fn widen(value: Value<'_>, nested: bool) -> Result<Option<Self::Native>, Cause>;
 }
 
+/// The varint that follows the wanted tag, if they are all of the cell.
 #[inline]
-fn sole_varint(tag: u8, cell: &[u8]) -> Option<u64> {
+fn tagged_varint(wanted: u8, cell: &[u8]) -> Option<u64> {
     match cell {
-        [first, byte] if *first == tag && *byte < 0x80 => Some(u64::from(*byte)),
-        [first, rest @ ..] if *first == tag => {
-            let mut cursor = Cursor::new(rest);
-            let bits = cursor.varint().ok()?;
-            cursor.is_at_end().then_some(bits)
-        }
+        [first, rest @ ..] if *first == wanted => sole_varint(rest),
         _ => None,
     }
 }
@@ -46,7 +41,7 @@ impl Number for Float64Type {
     #[inline]
     fn fast(cell: &[u8]) -> Option<f64> {
         match cell {
-            [0x29, bytes @ ..] => Some(f64::from_le_bytes(bytes.try_into().ok()?)),
+            [tag::DOUBLE, bytes @ ..] => Some(f64::from_le_bytes(bytes.try_into().ok()?)),
             _ => None,
         }
     }
@@ -72,7 +67,7 @@ impl Number for Float32Type {
     #[inline]
     fn fast(cell: &[u8]) -> Option<f32> {
         match cell {
-            [0x35, bytes @ ..] => Some(f32::from_le_bytes(bytes.try_into().ok()?)),
+            [tag::FLOAT, bytes @ ..] => Some(f32::from_le_bytes(bytes.try_into().ok()?)),
             _ => None,
         }
     }
@@ -97,7 +92,7 @@ impl Number for Float32Type {
 impl Number for Int64Type {
     #[inline]
     fn fast(cell: &[u8]) -> Option<i64> {
-        sole_varint(0x20, cell).map(|bits| bits as i64)
+        tagged_varint(tag::INT64, cell).map(|bits| bits as i64)
     }
 
     fn widen(value: Value<'_>, _nested: bool) -> Result<Option<i64>, Cause> {
@@ -122,7 +117,7 @@ impl Number for Int64Type {
 impl Number for Int32Type {
     #[inline]
     fn fast(cell: &[u8]) -> Option<i32> {
-        sole_varint(0x18, cell).map(|bits| bits as i32)
+        tagged_varint(tag::INT32, cell).map(|bits| bits as i32)
     }
 
     fn widen(value: Value<'_>, nested: bool) -> Result<Option<i32>, Cause> {
@@ -142,7 +137,7 @@ impl Number for Int32Type {
 impl Number for TimestampMicrosecondType {
     #[inline]
     fn fast(cell: &[u8]) -> Option<i64> {
-        let seconds = sole_varint(0x40, cell)? as i64;
+        let seconds = tagged_varint(tag::UNIX_TIMESTAMP, cell)? as i64;
         seconds.checked_mul(1_000_000)
     }
 
@@ -187,6 +182,19 @@ pub(super) fn null_or_mismatch<T>(value: Value<'_>) -> Result<Option<T>, Cause> 
 #[inline]
 pub fn number(cell: Option<&[u8]>) -> Result<Option<f64>, Cause> {
     let Some(cell) = cell else { return Ok(None) };
+    if let Some(double) = Float64Type::fast(cell) {
+        return Ok(Some(double));
+    }
+    if let Some(float) = Float32Type::fast(cell) {
+        return Ok(Some(float.into()));
+    }
+    if let Some(integer) = Int64Type::fast(cell) {
+        return Ok(Some(integer as f64));
+    }
+    any_number(cell)
+}
+
+fn any_number(cell: &[u8]) -> Result<Option<f64>, Cause> {
     Ok(Some(match parse(cell)? {
         Value::Double(number) => number,
         Value::Float(number) => number.into(),

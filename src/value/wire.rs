@@ -94,21 +94,72 @@ pub fn parse(cell: &[u8]) -> Result<Value<'_>, WireError> {
 /// Reads a `Value` that may hold `depth` more levels of messages.
 #[inline]
 pub(crate) fn parse_nested(cell: &[u8], depth: u32) -> Result<Value<'_>, WireError> {
-    // The commonest cells, recognized whole.
-    match cell {
-        [] => return Ok(Value::Null),
-        [0x29, bytes @ ..] => {
-            if let Ok(bytes) = bytes.try_into() {
-                return Ok(Value::Double(f64::from_le_bytes(bytes)));
-            }
-        }
-        [0x35, bytes @ ..] => {
-            if let Ok(bytes) = bytes.try_into() {
-                return Ok(Value::Float(f32::from_le_bytes(bytes)));
-            }
-        }
-        _ => {}
+    let [first, rest @ ..] = cell else {
+        return Ok(Value::Null);
+    };
+    match sole_scalar(*first, rest) {
+        Some(value) => Ok(value),
+        None => parse_any(cell, depth),
     }
+}
+
+/// The first byte of a cell that holds a scalar: the field's number and wire type.
+///
+/// Callers that read millions of one kind look at it themselves: a [`Value`] that goes through
+/// memory costs them more than the reading.
+pub(crate) mod tag {
+    pub(crate) const BYTES: u8 = 0x0a;
+    pub(crate) const STRING: u8 = 0x12;
+    pub(crate) const INT32: u8 = 0x18;
+    pub(crate) const INT64: u8 = 0x20;
+    pub(crate) const DOUBLE: u8 = 0x29;
+    pub(crate) const FLOAT: u8 = 0x35;
+    pub(crate) const BOOL: u8 = 0x38;
+    pub(crate) const UNIX_TIMESTAMP: u8 = 0x40;
+}
+
+/// A cell of one scalar as Feast writes it, which nearly all cells are; `None` for all else.
+#[inline]
+fn sole_scalar(first: u8, rest: &[u8]) -> Option<Value<'_>> {
+    Some(match first {
+        tag::DOUBLE => Value::Double(f64::from_le_bytes(rest.try_into().ok()?)),
+        tag::FLOAT => Value::Float(f32::from_le_bytes(rest.try_into().ok()?)),
+        tag::INT64 => Value::Int64(sole_varint(rest)? as i64),
+        tag::INT32 => Value::Int32(sole_varint(rest)? as i32),
+        tag::UNIX_TIMESTAMP => Value::UnixTimestamp(sole_varint(rest)? as i64),
+        tag::BOOL => Value::Bool(sole_varint(rest)? != 0),
+        tag::STRING => Value::String(std::str::from_utf8(sole_bytes(rest)?).ok()?),
+        tag::BYTES => Value::Bytes(sole_bytes(rest)?),
+        _ => return None,
+    })
+}
+
+/// The varint that all of `bytes` are.
+#[inline]
+pub(crate) fn sole_varint(bytes: &[u8]) -> Option<u64> {
+    let mut value = 0;
+    let (last, firsts) = bytes.split_last()?;
+    if *last >= 0x80 || firsts.len() > 9 {
+        return None;
+    }
+    for (index, &byte) in bytes.iter().enumerate() {
+        if byte < 0x80 && index < firsts.len() {
+            return None;
+        }
+        value |= u64::from(byte & 0x7f) << (7 * index);
+    }
+    Some(value)
+}
+
+/// The bytes behind a length of one byte, if they are all there is.
+#[inline]
+pub(crate) fn sole_bytes(rest: &[u8]) -> Option<&[u8]> {
+    let (length, bytes) = rest.split_first()?;
+    (*length < 0x80 && usize::from(*length) == bytes.len()).then_some(bytes)
+}
+
+#[inline(never)]
+fn parse_any(cell: &[u8], depth: u32) -> Result<Value<'_>, WireError> {
     let mut cursor = Cursor::new(cell);
     let Some((number, payload)) = cursor.field(depth)? else {
         return Ok(Value::Null);

@@ -1,0 +1,49 @@
+"""The rows of a request, in whichever form they come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from operator import itemgetter
+from typing import Any
+
+from feast_rs.errors import ArgumentError, EntityRowsError, NoEntityRowsError
+
+
+def columnar(entity_rows: Any) -> Mapping[str, Any]:
+    """Entity rows as columns: a list of dicts, a mapping of columns, a data frame, or a table.
+
+    Raises:
+        ArgumentError: The rows do not all have the same keys.
+        EntityRowsError: They are none of these.
+        NoEntityRowsError: There is no row.
+    """
+    if isinstance(entity_rows, list):
+        return _columns_of_rows(entity_rows)
+    if isinstance(entity_rows, Mapping):
+        return entity_rows
+    # Arrow's tables call their names one way, pandas' and Polars' frames the other.
+    names = getattr(entity_rows, "column_names", None)
+    if names is None:
+        names = getattr(entity_rows, "columns", None)
+    if names is None and (schema := getattr(entity_rows, "schema", None)) is not None:
+        names = schema.names
+    if names is None:
+        raise EntityRowsError(
+            "entity_rows must be a list of dicts, a mapping of columns, a data frame or an Arrow "
+            f"table, not {type(entity_rows).__name__}"
+        )
+    return {name: entity_rows[name] for name in names}
+
+
+def _columns_of_rows(entity_rows: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+    if not entity_rows:
+        raise NoEntityRowsError("entity_rows is empty; at least one row is needed.")
+    names = entity_rows[0].keys()
+    width = len(names)
+    try:
+        columns = {name: list(map(itemgetter(name), entity_rows)) for name in names}
+    except KeyError:
+        raise ArgumentError("All entity_rows must have the same keys.") from None
+    if set(map(len, entity_rows)) != {width}:
+        raise ArgumentError("All entity_rows must have the same keys.")
+    return columns
