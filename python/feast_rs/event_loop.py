@@ -41,6 +41,9 @@ class _LoopBridge:
             raise
         finally:
             self._waiting.pop(token, None)
+            # An exception's traceback refers to this frame, and the future to the exception: a
+            # cycle, which would wait for the garbage collector.
+            del future
 
     def _deliver(self) -> None:
         for token, result, error in self._completions.drain():
