@@ -12,6 +12,7 @@ pub use fields::{FieldTable, feature_field, timestamp_field};
 pub use request::{GroupRows, ReadRequest, Run};
 pub use shape::{HashShape, Retrieval, ShapeSample};
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::entity_key::{EntityKeyWriter, KeyVersion};
@@ -30,7 +31,7 @@ pub struct KeyGroup {
     /// The wanted hash fields, each once.
     pub fields: FieldTable,
     /// What was learned about these hashes.
-    pub shape: HashShape,
+    pub shape: Arc<HashShape>,
 }
 
 /// One column of the answer that comes from Redis.
@@ -100,7 +101,7 @@ impl Plan {
             key_columns: key_columns.to_vec(),
             join_keys: join_keys.iter().map(|&key| key.to_owned()).collect(),
             fields: FieldTable::default(),
-            shape: HashShape::default(),
+            shape: Arc::default(),
         });
         Ok(self.groups.len() - 1)
     }
@@ -128,6 +129,16 @@ impl Plan {
             timestamp,
             ttl,
         });
+    }
+
+    /// Takes over what plans that read the same fields of the same keys have learned: a plan is
+    /// compiled again whenever the registry is refreshed, but the hashes stay what they are.
+    #[must_use]
+    pub fn with_known_shapes(mut self) -> Self {
+        for group in &mut self.groups {
+            group.shape = HashShape::known(&group.writer, &group.fields);
+        }
+        self
     }
 
     /// The entity keys to read.

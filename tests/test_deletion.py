@@ -155,6 +155,14 @@ class TestDeletion:
             store = feature_store(kind, tmp_path / kind, server.address)
             tables = [driver_view("kept"), driver_view("gone"), place_view()]
             self.write_rows(store, tables)
+            # A feature that the view has no more: it stays in a hash that other views share.
+            former = [view(name, ["driver"], {"former": Float64}) for name in ("kept", "gone")]
+            former.append(view("weather", ["place"], {"former": Float64}))
+            for table in former:
+                batch = row(table, {table.join_keys[0]: 1, "former": 1.0}, NOON + timedelta(1))
+                store._get_provider().online_store.online_write_batch(
+                    store.config, table, [batch], None
+                )
             store._get_provider().online_store.update(
                 store.config, tables[1:], tables[:1], [], [], False
             )

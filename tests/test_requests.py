@@ -38,7 +38,7 @@ def test_the_same_view_twice_under_aliases(setting: Setting) -> None:
 
 
 @pytest.mark.parametrize("names", [["place_id", "origin_id"], ["origin_id", "place_id"]])
-def test_a_view_with_its_join_key_and_with_an_alias_of_it(setting: Setting, names: list[str]) -> None:
+def test_a_join_key_beside_its_alias(setting: Setting, names: list[str]) -> None:
     """Stock gives the aliased view whichever of the two columns comes last."""
     values = {"place_id": [1], "origin_id": [2]}
     columns = {name: values[name] for name in names}

@@ -11,6 +11,7 @@ import pytest
 from feast import FeatureService, FeatureStore
 from feast.types import Float64, Int64, String
 
+import feast_rs
 from tests.support.compare import ask
 from tests.support.server import RedisServer
 from tests.support.stores import OURS, STOCK, feature_store
@@ -168,8 +169,10 @@ def test_a_registry_that_changes_changes_the_answer(server: RedisServer, tmp_pat
         {"driver_id": [1], "rate": [1.0], "trips": [None]},
     )
     # The declared type is the new one, which the stored number does not have.
-    with pytest.raises(Exception, match=r"stats:rate.*driver_id=1"):
-        answer.to_arrow()
+    for features in (["stats:trips", "stats:rate"], ["stats:rate"]):
+        answer = ask(*stores, features, [{"driver_id": 1}])
+        with pytest.raises(feast_rs.DecodeError, match=r"stats:rate.*driver_id=1"):
+            answer.to_arrow()
 
 
 def test_a_registry_whose_cache_expires(server: RedisServer, tmp_path: Path) -> None:

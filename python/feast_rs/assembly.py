@@ -46,12 +46,12 @@ def _add_on_demand(plan: Plan, answer: _core.Answer, full_feature_names: bool) -
     proto = message_of(answer, [])
     before = len(proto.results)
     feast_compat.transform_on_demand(proto, plan.context, full_feature_names)
-    declared = {
-        field.name: field.dtype for view in plan.context.on_demand_views for field in view.features
-    }
+    declared: dict[str, Any] = {}
+    for view in plan.context.on_demand_views:
+        prefix = f"{view.projection.name_to_use()}__" if full_feature_names else ""
+        declared |= {f"{prefix}{field.name}": field.dtype for field in view.features}
     names = proto.metadata.feature_names.val
     after = []
     for name, vector in zip(names[before:], proto.results[before:], strict=True):
-        dtype = declared.get(name) or declared.get(name.partition("__")[2])
-        after.append(vector_column(name, vector, dtype))
+        after.append(vector_column(name, vector, declared.get(name)))
     answer.surround([], after)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from feast.repo_config import FeastConfigBaseModel
@@ -51,7 +52,7 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
     connection_string: str = "localhost:6379"
     """``host:port,parameter=value,...`` as in stock Feast, or a URL."""
 
-    key_ttl_seconds: int | None = None
+    key_ttl_seconds: int | None = Field(default=None, ge=0)
     """Time to live of an entity's key, set anew by each write to it."""
 
     full_scan_for_deletion: bool | None = True
@@ -110,7 +111,8 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
     """The longest silence of the server, in seconds; 10 unless given, 0 for no limit."""
 
     socket_connect_timeout: float | None = Field(default=None, ge=0)
-    """Seconds to be connected and logged in; 5 unless given, 0 for no limit."""
+    """Seconds to be connected and logged in; unless given ``socket_timeout``'s, or else 5. 0 is no
+    limit."""
 
     request_timeout_ms: int | None = Field(default=10_000, ge=0)
     """Limit on a whole read, in milliseconds; 0 or null for no limit."""
@@ -151,8 +153,30 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
 
     def model_post_init(self, context: Any, /) -> None:
         """Rejects what cannot be used when the file is read, not at the first request."""
-        self._connection_key = self.connection_settings()
-        _core.check_settings(self._connection_key)
+        self._check()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in type(self).model_fields:
+            self._check()
+
+    def model_copy(
+        self, *, update: Mapping[str, Any] | None = None, deep: bool = False
+    ) -> RedisOnlineStoreConfig:
+        """A copy with some settings changed."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied._check()
+        return copied
+
+    @property
+    def connection_key(self) -> str:
+        """Equal for settings that lead to the same connections; tells nothing of them."""
+        return self._connection_key
+
+    def _check(self) -> None:
+        settings = self.connection_settings()
+        _core.check_settings(settings)
+        self._connection_key = hashlib.sha256(settings.encode()).hexdigest()
 
     def connection_settings(self) -> str:
         """What :class:`feast_rs._core.Client` needs to know, as JSON."""

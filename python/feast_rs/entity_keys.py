@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from feast_rs import _core
@@ -110,6 +111,8 @@ def proto_values(values: Any, declared: str | None) -> list[Any]:
 
     if hasattr(values, "DESCRIPTOR"):  # a RepeatedValue message
         values = values.val
+    if isinstance(values, np.ma.MaskedArray):
+        values = values.tolist()  # None for what is masked
     try:
         listed: list[Any] = list(values)
     except TypeError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -46,4 +46,15 @@ def _columns_of_rows(entity_rows: list[Mapping[str, Any]]) -> Mapping[str, Any]:
         raise ArgumentError("All entity_rows must have the same keys.") from None
     if set(map(len, entity_rows)) != {width}:
         raise ArgumentError("All entity_rows must have the same keys.")
+    return columns
+
+
+def plain_columns(entity_rows: Any) -> dict[str, Any]:
+    """Entity rows as columns of the forms that stock Feast takes: lists, or ``RepeatedValue``."""
+    columns = {}
+    for name, values in columnar(entity_rows).items():
+        if not isinstance(values, Sequence) and not hasattr(values, "DESCRIPTOR"):
+            to_list = getattr(values, "to_pylist", None) or getattr(values, "tolist", None)
+            values = to_list() if to_list is not None else list(values)
+        columns[name] = values
     return columns

@@ -9,12 +9,17 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from feast import utils
+from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.value_type import ValueType
 
 if TYPE_CHECKING:
     from feast import FeatureService
 
+from feast_rs import _core
+
 logger = logging.getLogger(__name__)
+
+PRESENT = FieldStatus.PRESENT
 
 
 class RequestContext(NamedTuple):
@@ -98,10 +103,15 @@ def registry_state(registry: Any) -> object | None:
     return (id(registry), created)
 
 
+def keeps_versions_online(config: Any) -> bool:
+    """Whether each version of a feature view is stored under a name of its own."""
+    return bool(getattr(config.registry, "enable_online_feature_view_versioning", False))
+
+
 def stored_view_name(view: Any, config: Any) -> str:
     """The view's name in Redis: with a ``_vN`` suffix when versions are kept online."""
     name: str = view.name
-    if getattr(config.registry, "enable_online_feature_view_versioning", False):
+    if keeps_versions_online(config):
         version = getattr(view.projection, "version_tag", None)
         if version is None:
             version = getattr(view, "current_version_number", None)
@@ -154,12 +164,27 @@ def transform_on_demand(response: Any, context: RequestContext, full_feature_nam
     )
 
 
-def track_read(start: float) -> None:
+def track_read(start: float, context: RequestContext, answer: _core.Answer) -> None:
     """Reports a read that began at `start` (of `time.monotonic`) to Feast's metrics, where they
     are on."""
     metrics = sys.modules.get("feast.metrics")
-    if metrics is not None and metrics._config.online_features:
-        metrics.track_online_store_read(time.monotonic() - start)
+    if metrics is None or not metrics._config.online_features:
+        return
+    metrics.track_online_store_read(time.monotonic() - start)
+    track_statuses = getattr(metrics, "track_feature_statuses", None)
+    if track_statuses is None:
+        return
+    statuses = answer.statuses()
+    for view, features in context.views:
+        prefixed = f"{view.projection.name_to_use()}__"
+        present = total = 0
+        for feature in features:
+            column = statuses.get(feature)
+            column = statuses.get(prefixed + feature) if column is None else column
+            if column is not None:
+                present += int((column == PRESENT).sum())
+                total += len(column)
+        track_statuses(view.name, present, total - present)
 
 
 def register_as_stock_store(store: type) -> None:

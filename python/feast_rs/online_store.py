@@ -18,13 +18,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from feast_rs import _core, deletion, dtypes, event_loop, feast_compat
 from feast_rs.assembly import of_vectors, respond, versions_wanted
 from feast_rs.config import RedisOnlineStoreConfig
-from feast_rs.entity_rows import columnar
+from feast_rs.entity_rows import columnar, plain_columns
 from feast_rs.request import BoundRequest, Planner, bind
 from feast_rs.response import parse_cells
 
 __all__ = ["RedisOnlineStore", "RedisOnlineStoreConfig"]
 
 logger = logging.getLogger(__name__)
+
+# Clients that a store keeps. It has one configuration, and seldom a second.
+_CLIENTS = 4
 
 Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 ReadRow = tuple[datetime | None, dict[str, Value] | None]
@@ -78,7 +81,7 @@ class RedisOnlineStore(OnlineStore):
             stock = super().get_online_features(
                 config,
                 features,
-                columnar(entity_rows),
+                plain_columns(entity_rows),
                 registry,
                 project,
                 full_feature_names,
@@ -90,8 +93,8 @@ class RedisOnlineStore(OnlineStore):
         client = self._client_of(settings)
         start = time.monotonic()
         answer = client.read(request.plan.core, request.keys, request.rows, settings.strict_status)
-        feast_compat.track_read(start)
-        return respond(request, answer, full_feature_names, include_feature_view_version_metadata)
+        feast_compat.track_read(start, request.plan.context, answer)
+        return respond(request, answer, full_feature_names, with_versions)
 
     async def get_online_features_async(
         self,
@@ -111,7 +114,7 @@ class RedisOnlineStore(OnlineStore):
             stock = await super().get_online_features_async(
                 config,
                 features,
-                columnar(entity_rows),
+                plain_columns(entity_rows),
                 registry,
                 project,
                 full_feature_names,
@@ -132,7 +135,7 @@ class RedisOnlineStore(OnlineStore):
                 token,
             )
         )
-        feast_compat.track_read(start)
+        feast_compat.track_read(start, request.plan.context, answer)
         return respond(request, answer, full_feature_names, include_feature_view_version_metadata)
 
     def online_read(
@@ -298,20 +301,19 @@ class RedisOnlineStore(OnlineStore):
         return self._client_of(config.online_store)
 
     def _client_of(self, settings: RedisOnlineStoreConfig) -> _core.Client:
-        key = settings._connection_key
+        key = settings.connection_key
         client = self._clients.get(key)
         if client is not None:
             return client
         # No lock, which another thread could hold while this process is forked: of threads that
         # come here together one wins, and the others' clients have not connected to anything.
-        made = _core.Client(key)
+        made = _core.Client(settings.connection_settings())
         client = self._clients.setdefault(key, made)
         if client is made:
             for notice in client.notices:
                 logger.warning("online_store: %s", notice)
-            for other in list(self._clients):
-                if other != key:
-                    self._clients.pop(other, None)
+            for oldest in list(self._clients)[:-_CLIENTS]:
+                self._clients.pop(oldest, None)
         return client
 
 

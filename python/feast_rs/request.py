@@ -93,7 +93,15 @@ class Planner:
                 f"{type(features).__name__}"
             )
         listed = tuple(features) if isinstance(features, list) else features.name
-        key = (listed, project, full_feature_names, columns)
+        key = (
+            listed,
+            project,
+            full_feature_names,
+            columns,
+            config.project,
+            config.entity_key_serialization_version,
+            feast_compat.keeps_versions_online(config),
+        )
         state = feast_compat.registry_state(registry)
         if state is not None:
             known = self._plans.get(key)
@@ -101,9 +109,9 @@ class Planner:
                 return known[1]
         context = feast_compat.request_context(registry, project, features, full_feature_names)
         plan = compile_plan(config, context, full_feature_names, columns)
-        # Resolving may have refreshed the registry's cache.
-        state = feast_compat.registry_state(registry)
-        if state is not None:
+        # Resolving may have refreshed the registry's cache, or another thread may have: then it
+        # is not known which state the plan is of, and the next request compiles it again.
+        if state is not None and state == feast_compat.registry_state(registry):
             # Each step is atomic, and a lock could be held by another thread during a fork.
             if len(self._plans) >= _PLANS:
                 self._plans.clear()

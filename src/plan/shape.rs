@@ -6,7 +6,11 @@
 //! encoding that earlier replies showed. HGETALL shows them as it goes; while HMGET is in use, now
 //! and then one entity is read by HGETALL as a probe, so that a change is noticed.
 
-use std::sync::Mutex;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use super::FieldTable;
+use crate::entity_key::EntityKeyWriter;
 
 /// Server and transfer time in nanoseconds, measured on Redis 7.0 with commandstats. Only their
 /// proportions matter.
@@ -111,7 +115,28 @@ pub struct Choice {
     pub reply_bytes: usize,
 }
 
+/// The shapes by prefix and suffix of the key and wanted fields.
+static KNOWN: Mutex<Option<HashMap<Vec<u8>, Arc<HashShape>>>> = Mutex::new(None);
+
+/// How many shapes are kept.
+const KNOWN_SHAPES: usize = 1024;
+
 impl HashShape {
+    /// The shape that all plans share which read these fields of these keys.
+    #[must_use]
+    pub fn known(writer: &EntityKeyWriter, fields: &FieldTable) -> Arc<Self> {
+        // As below, a lock that is held is not waited for.
+        let Ok(mut known) = KNOWN.try_lock() else {
+            return Arc::default();
+        };
+        let known = known.get_or_insert_default();
+        if known.len() >= KNOWN_SHAPES {
+            known.clear();
+        }
+        let name = [&writer.pattern(), fields.resp()].concat();
+        known.entry(name).or_default().clone()
+    }
+
     /// Chooses how to read `fields` fields of `entities` hashes.
     pub fn choose(&self, fields: usize, entities: usize) -> Choice {
         // A lock that another thread holds, or held in the parent of a fork, is not waited for:

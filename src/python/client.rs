@@ -25,8 +25,39 @@ use crate::redis::{Deadline, Pool};
 #[pyclass(frozen, module = "feast_rs._core")]
 pub struct Client {
     config: Arc<RedisConfig>,
-    /// The pool, and the process that made it.
-    pool: Mutex<Option<(u32, Arc<Pool>)>>,
+    pool: Mutex<Option<OwnPool>>,
+}
+
+/// A pool and the process that made it.
+///
+/// In a forked child the parent's connections are the parent's: closing an async one would take it
+/// out of the poller, which both processes share. So a child forgets them, whether it uses the
+/// client or only lets go of it.
+struct OwnPool {
+    owner: u32,
+    /// Always there until this is dropped.
+    pool: Option<Arc<Pool>>,
+}
+
+impl OwnPool {
+    fn new(pool: Arc<Pool>) -> Self {
+        Self {
+            owner: std::process::id(),
+            pool: Some(pool),
+        }
+    }
+
+    fn is_ours(&self) -> bool {
+        self.owner == std::process::id()
+    }
+}
+
+impl Drop for OwnPool {
+    fn drop(&mut self) {
+        if !self.is_ours() {
+            std::mem::forget(self.pool.take());
+        }
+    }
 }
 
 #[pymethods]
@@ -207,16 +238,15 @@ impl Client {
     /// The pool of this process. Called with the GIL held, as is `fork`, so that the lock is free
     /// in a child.
     fn pool(&self) -> Arc<Pool> {
-        let process = std::process::id();
         let mut current = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((owner, pool)) = &*current
-            && *owner == process
+        if let Some(own) = &*current
+            && own.is_ours()
+            && let Some(pool) = &own.pool
         {
             return pool.clone();
         }
         let pool = Arc::new(Pool::new(self.config.clone()));
-        // The parent's connections are the parent's: not even closing them is ours to do.
-        std::mem::forget(current.replace((process, pool.clone())));
+        *current = Some(OwnPool::new(pool.clone()));
         pool
     }
 

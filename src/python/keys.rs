@@ -41,7 +41,8 @@ impl KeyColumn {
             from_objects(list.iter(), declared)?
         } else if let Ok(tuple) = values.cast::<PyTuple>() {
             from_objects(tuple.iter(), declared)?
-        } else if let Ok(array) = values.cast::<PyUntypedArray>() {
+        } else if let Ok(array) = values.cast_exact::<PyUntypedArray>() {
+            // Not a masked array, whose data has values where there are none.
             from_numpy(array, declared)?
         } else if values.hasattr("__arrow_c_array__")? || values.hasattr("__arrow_c_stream__")? {
             Some(from_arrow(values.extract()?, declared)?)
@@ -144,9 +145,20 @@ fn from_objects<'py>(
 /// One-dimensional arrays of signed integers; text and objects go through their Python values.
 fn from_numpy(array: &Bound<'_, PyUntypedArray>, declared: Option<KeyType>) -> Converted {
     if array.ndim() != 1 {
+        return Err(Error::new(
+            ErrorKind::EntityKey,
+            format!(
+                "an array of {} dimensions was given; one value a row is needed",
+                array.ndim()
+            ),
+        )
+        .into());
+    }
+    let dtype = array.dtype();
+    if dtype.is_native_byteorder() == Some(false) {
         return Ok(None);
     }
-    let (kind, width) = (array.dtype().kind(), array.dtype().itemsize());
+    let (kind, width) = (dtype.kind(), dtype.itemsize());
     let integers: Vec<i64> = match (kind, width) {
         (b'i', 8) => {
             let values: PyReadonlyArray1<'_, i64> = array.extract()?;

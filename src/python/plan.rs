@@ -84,7 +84,7 @@ impl Plan {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         if let State::Building(plan) = &mut *state {
-            *state = State::Built(Arc::new(std::mem::take(plan)));
+            *state = State::Built(Arc::new(std::mem::take(plan).with_known_shapes()));
         }
         match &*state {
             State::Built(plan) => plan.clone(),

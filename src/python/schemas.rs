@@ -4,7 +4,7 @@
 //! Redis, and most of that goes into the schema, which is the same for every answer of a plan. So
 //! it is imported once, and then only the arrays are.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arrow_array::ffi::FFI_ArrowArray;
 use arrow_array::{Array, RecordBatch, StructArray};
@@ -36,15 +36,31 @@ impl Schemas {
     }
 
     fn schema<'py>(&self, py: Python<'py>, schema: &SchemaRef) -> PyResult<Bound<'py, PyAny>> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, imported)) = known.iter().find(|(candidate, _)| candidate == schema) {
-            return Ok(imported.bind(py).clone());
+        if let Some(imported) = self.find(py, schema) {
+            return Ok(imported);
         }
+        // Not under the lock: this runs Python, and another thread that waits for the lock with
+        // the GIL would wait forever.
         let imported = PySchema::new(schema.clone()).into_pyarrow(py)?;
-        if known.len() == KEPT {
-            known.clear();
-        }
+        let mut known = self.known();
+        let forgotten = if known.len() == KEPT {
+            std::mem::take(&mut *known)
+        } else {
+            Vec::new()
+        };
         known.push((schema.clone(), imported.clone().unbind()));
+        drop(known);
+        drop(forgotten);
         Ok(imported)
+    }
+
+    fn find<'py>(&self, py: Python<'py>, schema: &SchemaRef) -> Option<Bound<'py, PyAny>> {
+        let known = self.known();
+        let (_, imported) = known.iter().find(|(candidate, _)| candidate == schema)?;
+        Some(imported.bind(py).clone())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Vec<(SchemaRef, Py<PyAny>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -15,6 +15,7 @@ mod patience;
 mod socket;
 
 use std::io;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
 use rustls::ClientConfig;
@@ -50,6 +51,8 @@ pub struct Connector {
     handshake: Handshake,
     /// Made at the first connection, for it reads files; kept, for it reads many.
     tls: OnceLock<Arc<ClientConfig>>,
+    /// Attempts to connect that are under way in threads of their own.
+    dialing: Arc<AtomicUsize>,
 }
 
 impl Connector {
@@ -60,6 +63,7 @@ impl Connector {
             handshake: Handshake::new(&config),
             config,
             tls: OnceLock::new(),
+            dialing: Arc::default(),
         }
     }
 
@@ -76,7 +80,8 @@ impl Connector {
             Some(settings) => Some(self.tls_client(settings)?),
             None => None,
         };
-        let mut connection = Connection::open(&self.config, tls, &patience, interrupt)?;
+        let mut connection =
+            Connection::open(&self.config, tls, &self.dialing, &patience, interrupt)?;
         let mut greeting = Greeting::default();
         let commands = self.handshake.commands();
         let outcome = connection.converse(commands, &mut greeting, &patience, interrupt);

@@ -42,11 +42,20 @@ static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 const SPARE_BUFFERS: usize = 8;
 const SPARE_BYTES: usize = 4 << 20;
 
+/// How many times larger than asked for a buffer may be; the rest of it lies idle for as long as
+/// the answer is kept.
+const SPARE_EXCESS: usize = 4;
+
 /// A buffer of at least `room` bytes. The list's lock is never waited for: after a fork it
 /// may be held by a thread that is not there.
 fn take_spare(room: usize) -> Option<Vec<u8>> {
     let mut spare = SPARE.try_lock().ok()?;
-    let place = spare.iter().rposition(|bytes| bytes.len() >= room)?;
+    let fits = |bytes: &Vec<u8>| (room..=room.saturating_mul(SPARE_EXCESS)).contains(&bytes.len());
+    let (place, _) = spare
+        .iter()
+        .enumerate()
+        .filter(|(_, bytes)| fits(bytes))
+        .min_by_key(|(_, bytes)| bytes.len())?;
     Some(spare.swap_remove(place))
 }
 

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,7 @@ impl Connection {
     pub(super) fn open(
         config: &Arc<RedisConfig>,
         tls: Option<Arc<ClientConfig>>,
+        dialing: &Arc<AtomicUsize>,
         patience: &Patience<'_>,
         interrupt: Interrupt<'_>,
     ) -> Result<Self> {
@@ -47,7 +49,7 @@ impl Connection {
             }
             _ => None,
         };
-        let stream = dial(config, patience, interrupt)?;
+        let stream = dial(config, dialing, patience, interrupt)?;
         Ok(Self {
             config: config.clone(),
             socket: Socket::new(stream),
@@ -161,16 +163,49 @@ pub(super) fn prepare(socket: &SockRef<'_>, keepalive: bool) -> io::Result<()> {
     Ok(())
 }
 
+/// An attempt to connect, counted until its thread ends: nobody waits for one that hangs, so
+/// without a limit there would be ever more of them.
+struct Attempt(Arc<AtomicUsize>);
+
+impl Attempt {
+    fn start(count: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
+        let attempt = Self(count.clone());
+        (count.fetch_add(1, Ordering::Relaxed) < limit).then_some(attempt)
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Connects in a thread of its own: neither resolving a name nor connecting can be bounded or
 /// interrupted otherwise.
-fn dial(config: &RedisConfig, patience: &Patience<'_>, interrupt: Interrupt<'_>) -> Result<Stream> {
+fn dial(
+    config: &RedisConfig,
+    dialing: &Arc<AtomicUsize>,
+    patience: &Patience<'_>,
+    interrupt: Interrupt<'_>,
+) -> Result<Stream> {
     let address = patience.address();
+    let Some(attempt) = Attempt::start(dialing, config.pool_size) else {
+        return Err(unreachable(
+            address,
+            &io::Error::other(format!(
+                "{} attempts to connect are hanging already, in the system's resolver or in the \
+                 network",
+                config.pool_size
+            )),
+        ));
+    };
     let until = patience.until(Instant::now());
     let (answer, answered) = mpsc::sync_channel(1);
     let (target, keepalive) = (address.clone(), config.keepalive);
     std::thread::Builder::new()
         .name("feast-rs-connect".to_owned())
         .spawn(move || {
+            let _attempt = attempt;
             // Nobody waits any more if this fails, and the socket is closed.
             let _ = answer.send(reach(&target, keepalive, until));
         })
