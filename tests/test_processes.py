@@ -67,7 +67,7 @@ def test_exits(server: RedisServer, tmp_path: Path) -> None:
 
 
 def test_exits_while_the_server_is_silent(own_server: RedisServer, tmp_path: Path) -> None:
-    filled_store(tmp_path, own_server.address)
+    filled_store(tmp_path, own_server.address, redis_pool_size=3)
     own_server.pause()
     exits(tmp_path, 3, "blocked_daemon_threads", "pending_tasks", "loop_left_open")
 
@@ -155,3 +155,32 @@ def test_a_signal_handler_that_does_not_raise(own_server: RedisServer, tmp_path:
         signal.signal(signal.SIGUSR1, before)
     assert len(signals) == 3
     assert signals[2] - signals[0] < 0.35
+
+
+def test_a_signal_at_any_moment(own_server: RedisServer, tmp_path: Path) -> None:
+    """Also at the last one before the thread falls asleep."""
+    store = filled_store(tmp_path, own_server.address, request_timeout_ms=3000)
+    check(store, read)
+    own_server.pause()
+
+    class Alarm(Exception):
+        """Raised by the handler."""
+
+    def ring(*_: object) -> None:
+        raise Alarm
+
+    before = signal.signal(signal.SIGALRM, ring)
+    waited = []
+    try:
+        for place in range(150):
+            start = time.monotonic()
+            with pytest.raises(Alarm):
+                signal.setitimer(signal.ITIMER_REAL, 0.0001 + place * 5e-6)
+                read(store, [1])
+            waited.append(time.monotonic() - start)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    print(f"the longest wait was {max(waited) * 1000:.0f} ms")
+    assert max(waited) < 1
+    own_server.resume()
+    check(store, read)

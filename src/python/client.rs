@@ -265,7 +265,9 @@ impl Client {
                     clippy::redundant_closure_for_method_calls,
                     reason = "the method's path lacks the lifetime that attach asks for"
                 )]
-                Python::attach(|py| py.check_signals()).map_err(|raised| {
+                // An interpreter that is ending has no signals for us, nor a thread state.
+                let checked = Python::try_attach(|py| py.check_signals()).unwrap_or(Ok(()));
+                checked.map_err(|raised| {
                     *signal.borrow_mut() = Some(raised);
                     Error::new(ErrorKind::Connection, "interrupted by a signal")
                 })

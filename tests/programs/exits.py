@@ -29,8 +29,8 @@ def daemon_threads(store: FeatureStore) -> None:
 
 
 def blocked_daemon_threads(store: FeatureStore) -> None:
-    """The same, waiting for a server that is silent."""
-    for _ in range(4):
+    """The same, waiting for a server that is silent, or for a connection to it."""
+    for _ in range(6):
         threading.Thread(target=read, args=(store, range(50)), daemon=True).start()
     time.sleep(0.05)
 

@@ -14,6 +14,10 @@ use super::patience::Patience;
 /// this saves for nearly every request.
 const SLACK: Duration = Duration::from_millis(1);
 
+/// The longest sleep of a thread that waits for the server. A signal wakes it, but not one that
+/// comes just before it falls asleep.
+const NAP: Duration = Duration::from_millis(200);
+
 /// A stream of either family.
 pub(super) enum Stream {
     Tcp(TcpStream),
@@ -43,7 +47,7 @@ impl Stream {
     }
 }
 
-/// A stream and the time limits that the kernel holds for it; `None` is no limit.
+/// A stream and the time limits that the kernel holds for it; `None` before the first.
 pub(super) struct Socket {
     pub stream: Stream,
     read_limit: Option<Duration>,
@@ -89,7 +93,8 @@ impl Wire<'_> {
                 Some(until) if until <= now => return Err(self.patience.expired_io()),
                 Some(until) => Some(until - now),
             };
-            self.limit(direction, left, woken)?;
+            let nap = left.map_or(NAP, |left| left.min(NAP));
+            self.limit(direction, nap, woken)?;
             match operation(&mut self.socket.stream) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                     (self.interrupt)().map_err(io::Error::other)?;
@@ -102,6 +107,7 @@ impl Wire<'_> {
                     ) =>
                 {
                     woken = true;
+                    (self.interrupt)().map_err(io::Error::other)?;
                 }
                 result => return result,
             }
@@ -109,34 +115,25 @@ impl Wire<'_> {
         }
     }
 
-    /// Has the kernel wake us when no time is left. A limit that is too short is kept, unless it
-    /// has just `woken` us: waking too early costs one round here, once.
-    fn limit(
-        &mut self,
-        direction: Direction,
-        left: Option<Duration>,
-        woken: bool,
-    ) -> io::Result<()> {
+    /// Has the kernel wake us after `nap`. A limit that is too short is kept, unless it has just
+    /// `woken` us: waking too early costs one round here, once.
+    fn limit(&mut self, direction: Direction, nap: Duration, woken: bool) -> io::Result<()> {
         let socket = &mut *self.socket;
         let held = match direction {
             Direction::Read => &mut socket.read_limit,
             Direction::Write => &mut socket.write_limit,
         };
-        let too_long = match (*held, left) {
-            (_, None) => false,
-            (None, Some(_)) => true,
-            (Some(held), Some(left)) => held > left + SLACK,
-        };
-        if !too_long && !woken {
+        // Less would be rounded to no limit at all.
+        let nap = nap.max(SLACK);
+        let fits = held.is_some_and(|held| held <= nap + SLACK && (held == nap || !woken));
+        if fits {
             return Ok(());
         }
-        // Less would be rounded to no limit at all.
-        let limit = left.map(|left| left.max(SLACK));
         match direction {
-            Direction::Read => socket.stream.options().set_read_timeout(limit)?,
-            Direction::Write => socket.stream.options().set_write_timeout(limit)?,
+            Direction::Read => socket.stream.options().set_read_timeout(Some(nap))?,
+            Direction::Write => socket.stream.options().set_write_timeout(Some(nap))?,
         }
-        *held = limit;
+        *held = Some(nap);
         Ok(())
     }
 }
