@@ -169,14 +169,17 @@ def test_a_signal_at_any_moment(own_server: RedisServer, tmp_path: Path) -> None
     def ring(*_: object) -> None:
         raise Alarm
 
+    def interrupted_after(seconds: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        read(store, [1])
+
     before = signal.signal(signal.SIGALRM, ring)
     waited = []
     try:
         for place in range(150):
             start = time.monotonic()
             with pytest.raises(Alarm):
-                signal.setitimer(signal.ITIMER_REAL, 0.0001 + place * 5e-6)
-                read(store, [1])
+                interrupted_after(0.0001 + place * 5e-6)
             waited.append(time.monotonic() - start)
     finally:
         signal.signal(signal.SIGALRM, before)

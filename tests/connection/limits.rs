@@ -187,7 +187,9 @@ fn a_signal_is_heeded_while_waiting_for_a_reply() {
     });
     nudging.wait().unwrap();
     outcome.unwrap();
-    assert_eq!((replies.take(), asked.into_inner()), (vec![Reply::Null], 1));
+    assert_eq!(replies.take(), vec![Reply::Null]);
+    // Each nap asks, too.
+    assert!((1..=5).contains(&asked.into_inner()));
 
     let mut nudging = nudge();
     let start = Instant::now();
