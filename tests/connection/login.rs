@@ -101,7 +101,7 @@ fn tls_server(certificates: &Certificates, clients: &str) -> RedisServer {
 }
 
 #[test]
-fn tls() {
+fn over_tls() {
     let directory = tempfile::tempdir().unwrap();
     let certificates = Certificates::make(directory.path(), &["localhost", "127.0.0.1"]);
     let (ca, client, key) = (
@@ -173,7 +173,7 @@ fn tls() {
 }
 
 #[test]
-fn tls_carries_large_pipelines() {
+fn over_tls_go_large_pipelines() {
     let directory = tempfile::tempdir().unwrap();
     let certificates = Certificates::make(directory.path(), &["127.0.0.1"]);
     let server = tls_server(&certificates, "no");
@@ -215,7 +215,7 @@ fn what_is_no_redis_is_named() {
 }
 
 #[test]
-fn a_self_signed_certificate_is_trusted_when_it_is_given() {
+fn over_tls_a_self_signed_certificate_is_trusted_when_it_is_given() {
     let trial = |names: &[&str], until, settings: &serde_json::Value| {
         let directory = tempfile::tempdir().unwrap();
         let own = Certificates::self_signed(directory.path(), names, until);
