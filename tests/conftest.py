@@ -10,7 +10,6 @@ import redis
 
 from tests.support.server import RedisServer
 
-
 # A shell starts background jobs with interrupts ignored, which Python then leaves so.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
