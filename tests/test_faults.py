@@ -177,15 +177,17 @@ def test_sixteen_threads_share_two_connections(own_server: RedisServer, tmp_path
     clients = redis.Redis(port=own_server.port).client_list()
     assert sum(client["name"] == "pooled" for client in clients) == 2
 
-    own_server.pause()
     impatient = open_store(tmp_path, own_server.address, redis_pool_size=2, request_timeout_ms=400)
+    check(impatient, read_blocking)
+    own_server.pause()
     start = time.monotonic()
     outcomes = in_threads(16, check, impatient, read_blocking)
     assert time.monotonic() - start < 0.4 + TOLERANCE
     assert {type(outcome) for outcome in outcomes} == {feast_rs.TimeoutError}
     waited = [outcome for outcome in outcomes if "all 2 connections" in str(outcome)]
-    # The first two wait for a reply; whoever gets their turn in the last moment, for a connection.
-    assert len(waited) >= 4
+    # Two wait for a reply. How many others get their turn in their last moment is the scheduler's
+    # choice; somebody never does.
+    assert waited
     assert all(
         own_server.address in str(outcome) and "redis_pool_size" in str(outcome)
         for outcome in waited
