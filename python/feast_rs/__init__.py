@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from feast_rs.config import RedisOnlineStoreConfig
     from feast_rs.entity_keys import deserialize_entity_keys, serialize_entity_keys
     from feast_rs.online_store import RedisOnlineStore
+    from feast_rs.provider import ArrowProvider
     from feast_rs.response import OnlineResponse
     from feast_rs.values import decode_values, encode_values
     from feast_rs.writing import WriteReport, write_batches
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ArgumentError",
+    "ArrowProvider",
     "ConfigError",
     "ConnectionError",
     "DecodeError",
@@ -67,6 +69,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ArrowProvider": "provider",
     "OnlineResponse": "response",
     "RedisOnlineStore": "online_store",
     "RedisOnlineStoreConfig": "online_store",
