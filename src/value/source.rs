@@ -38,7 +38,7 @@ fn exact_cast(array: &dyn Array, to: &DataType) -> Result<ArrayRef> {
 }
 
 /// The array without dictionary or run-end encoding.
-pub(super) fn plain(array: &dyn Array) -> Result<ArrayRef> {
+pub(crate) fn plain(array: &dyn Array) -> Result<ArrayRef> {
     match array.data_type() {
         DataType::Dictionary(_, values) => exact_cast(array, values),
         DataType::RunEndEncoded(_, values) => exact_cast(array, values.data_type()),
