@@ -219,7 +219,7 @@ class _Run:
             bytes_sent=written.bytes_sent if written else 0,
             seconds=round(time.monotonic() - self._start, 3),
             newest_event_timestamp=written.newest_event_timestamp if written else None,
-            error=None if error is None else f"{type(error).__name__}: {error}",
+            error=None if error is None else f"{type(error).__name__}: {error}".removesuffix(": "),
         )
         progress.finished(report)
         progress.close()

@@ -39,19 +39,22 @@ class Progress:
         self._start = self._logged = time.monotonic()
         self._refreshed = 0.0
         self._scanned = 0
+        shown = mode == "on" or (mode == "auto" and _is_terminal())
+        self._builder = builder if shown else None
         self._bar: Any = None
-        if builder is not None and (mode == "on" or (mode == "auto" and _is_terminal())):
-            self._bar = builder(0)
-            self._bar.unit = "row"
-            self._bar.unit_scale = True
 
     def begin(self, step: str, rows: int | None) -> None:
         """Begins a step that goes through so many rows."""
         self._scanned = 0
         if self._bar is not None:
+            self._bar.refresh()
             self._bar.set_description_str(step, refresh=False)
-            self._bar.set_postfix_str("", refresh=False)
             self._bar.reset(total=rows)
+        elif self._builder is not None:
+            self._bar = self._builder(rows or 0)
+            self._bar.unit = "row"
+            self._bar.unit_scale = True
+            self._bar.set_description_str(step)
 
     def scanned(self, rows: int) -> None:
         """Rows whose keys were looked at."""
