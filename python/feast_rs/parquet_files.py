@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 
 from feast_rs.errors import SourceError, SourceNotFoundError
 
-# Bytes that are read ahead of each column.
-_READ_AHEAD = 128 * 1024
+# Bytes that are read at a time: of each column of a local file; of all columns of a remote one,
+# where a read takes as long as a round trip.
+_LOCAL_READ = 128 << 10
+_REMOTE_READS = 64 << 20
 
 # What is taken for a Parquet file in a directory, as in Dask.
 _SUFFIXES = (".parquet", ".parq", ".pq")
@@ -178,12 +180,17 @@ class ParquetFiles:
     def _scan_file(
         self, file: _File, needed: list[str], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
+        stored = [name for name in needed if name in file.columns]
+        read = _LOCAL_READ
+        if self._filesystem.type_name != "local":
+            read = max(read, _REMOTE_READS // max(1, len(stored)))
         with self._filesystem.open_input_file(file.path) as handle:
-            reader = pq.ParquetFile(handle, metadata=file.metadata, buffer_size=_READ_AHEAD)
+            # pre_buffer would hold all row groups that were read.
+            reader = pq.ParquetFile(
+                handle, metadata=file.metadata, buffer_size=read, pre_buffer=False
+            )
             for batch in reader.iter_batches(
-                batch_size=self._batch_rows,
-                row_groups=file.row_groups,
-                columns=[name for name in needed if name in file.columns],
+                batch_size=self._batch_rows, row_groups=file.row_groups, columns=stored
             ):
                 batch = self._in_range(batch)
                 if batch.num_rows:
