@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from feast_rs.reports import MaterializationReport, ViewReport
     from feast_rs.response import OnlineResponse
     from feast_rs.values import decode_values, encode_values
+    from feast_rs.writing import WriteReport, write_batches
 
 __version__ = "0.1.0"
 
@@ -69,6 +70,7 @@ __all__ = [
     "StreamingComputeEngineConfig",
     "TimeoutError",
     "ViewReport",
+    "WriteReport",
     "__version__",
     "decode_values",
     "deserialize_entity_keys",
@@ -76,6 +78,7 @@ __all__ = [
     "materialize",
     "materialize_incremental",
     "serialize_entity_keys",
+    "write_batches",
 ]
 
 _HOMES = {
@@ -86,12 +89,14 @@ _HOMES = {
     "StreamingComputeEngine": "compute_engine",
     "StreamingComputeEngineConfig": "compute_engine",
     "ViewReport": "reports",
+    "WriteReport": "writing",
     "decode_values": "values",
     "deserialize_entity_keys": "entity_keys",
     "encode_values": "values",
     "materialize": "materialization",
     "materialize_incremental": "materialization",
     "serialize_entity_keys": "entity_keys",
+    "write_batches": "writing",
 }
 
 
