@@ -514,6 +514,15 @@ DIFFERENCES: dict[str, tuple[pa.Array, Any, list[bytes], list[bytes]]] = {
         cells_of(Value(struct_val={"val": {"_value": Value(string_val="[('a', 1)]")}})),
         cells_of(Value(struct_val={"val": {"a": Value(int64_val=1)}})),
     ),
+    "JSON texts of lists of timestamps": (
+        pa.array([b"[5]"]), ft.Array(ft.UnixTimestamp),
+        cells_of(listed("int64_list_val", 5)), cells_of(listed("unix_timestamp_list_val", 5)),
+    ),
+    "maps as JSON": (
+        pa.array([[[("a", 1)]]], pa.list_(pa.map_(pa.string(), pa.int64()))), ft.Array(ft.Json),
+        cells_of(listed("json_list_val", '[["a", 1]]')),
+        cells_of(listed("json_list_val", '{"a": 1}')),
+    ),
     "the same second twice in a set": (
         pa.array([[1_000, 1_500]], pa.list_(pa.timestamp("ms"))), ft.Set(ft.UnixTimestamp),
         cells_of(listed("unix_timestamp_set_val", 1, 1)),
@@ -681,6 +690,11 @@ def test_columns_of_nulls(value_type: ValueType) -> None:
     cells = feast_rs.encode_values(pa.nulls(2), value_type).to_pylist()
     assert cells == [message.SerializeToString() for message in stocks]
     assert feast_rs.encode_values(pa.nulls(0), value_type).to_pylist() == []
+
+
+@pytest.mark.parametrize("item", [ft.Int64, ft.Float32, ft.Float64, ft.String, ft.Bool], ids=str)
+def test_lists_of_nothing_but_nulls(item: Any) -> None:
+    assert_stored_as_stock(pa.array([[None], [], None]), ft.Array(item))
 
 
 def test_rows_are_named_in_columns_of_many() -> None:
