@@ -263,7 +263,7 @@ def test_a_failure_tells_what_was_written_before(tmp_path: Path, server: RedisSe
 
 
 def test_the_servers_end_is_an_error(tmp_path: Path, own_server: RedisServer) -> None:
-    store = prepared(tmp_path, own_server.address)
+    store = prepared(tmp_path, own_server.address, {"type": ENGINE, "retry_seconds": 0})
     feast_rs.materialize(store, *RANGE)
     own_server.kill()
     with pytest.raises(feast_rs.MaterializationError) as raised:
