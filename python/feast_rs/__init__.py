@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from feast_rs.entity_keys import deserialize_entity_keys, serialize_entity_keys
     from feast_rs.materialization import materialize, materialize_incremental
     from feast_rs.online_store import RedisOnlineStore
+    from feast_rs.provider import ArrowProvider
     from feast_rs.reports import MaterializationReport, ViewReport
     from feast_rs.response import OnlineResponse
     from feast_rs.values import decode_values, encode_values
@@ -47,6 +48,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ArgumentError",
+    "ArrowProvider",
     "ConfigError",
     "ConnectionError",
     "DecodeError",
@@ -82,6 +84,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ArrowProvider": "provider",
     "MaterializationReport": "reports",
     "OnlineResponse": "response",
     "RedisOnlineStore": "online_store",
