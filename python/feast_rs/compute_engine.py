@@ -147,8 +147,7 @@ class _Run:
             engine.settings.latest_memory_mb << 20,
         )
         try:
-            progress.begin("keys", source.rows_expected)
-            source.prepare(progress.scanned)
+            source.prepare(progress)
             progress.begin("rows", source.rows_expected)
             self._write(map(self._renamed, source.batches()), progress)
         finally:
