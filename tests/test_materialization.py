@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
-from feast import BatchFeatureView, Entity, Field, PushSource, StreamFeatureView, ValueType
+from feast import BatchFeatureView, Entity, Field, PushSource, StreamFeatureView, ValueType, utils
 from feast.aggregation import Aggregation
 from feast.errors import FeastJoinKeysDuringMaterialization
 from feast.on_demand_feature_view import on_demand_feature_view
@@ -439,6 +439,19 @@ def test_other_offline_stores(make: Make, tmp_path: Path, kind: str) -> None:
         offline_store=f"tests.support.offline_stores.{kind}",
     )
     assert len(both.materialize()) == 151
+
+
+def test_a_table_in_chunks_is_written_whole(make: Make, tmp_path: Path) -> None:
+    """Stock's conversion takes the first chunk, and drops the others."""
+    table = drivers(count=200, rows=200)
+    chunked = pa.Table.from_batches(table.to_batches(30))
+    both = make(lambda: view("stats", parquet(tmp_path / "a.parquet", table)))
+    stats = both.stock.get_feature_view("stats")
+    keys = {field.name: field.dtype.to_value_type() for field in stats.entity_columns}
+    assert len(utils._convert_arrow_to_proto(chunked, stats, keys)) == 30
+    assert feast_rs.write_batches(both.ours, "stats", chunked).rows_written == 200
+    both.stock.materialize(NOON - DAY, NOON + DAY)
+    assert len(both.same()) == 200
 
 
 def test_all_data_without_a_time_range(make: Make, tmp_path: Path) -> None:
