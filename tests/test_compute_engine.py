@@ -80,6 +80,10 @@ def test_the_section_in_each_form(tmp_path: Path, server: RedisServer) -> None:
     text = prepared(tmp_path / "a", server.address)
     assert type(engine_of(text)) is feast_rs.StreamingComputeEngine
     assert engine_of(text).settings == feast_rs.StreamingComputeEngineConfig()
+    whole_name = {"type": "feast_rs.compute_engine.StreamingComputeEngine"}
+    named = prepared(tmp_path / "c", server.address, whole_name)
+    assert type(engine_of(named)) is feast_rs.StreamingComputeEngine
+    assert isinstance(named.config.batch_engine, feast_rs.StreamingComputeEngineConfig)
     section = {"type": ENGINE, "progress": "off", "batch_rows": 100, "latest_memory_mb": 1}
     listed = prepared(tmp_path / "b", server.address, {**section, "log_seconds": 5})
     settings = engine_of(listed).settings
@@ -228,6 +232,11 @@ def test_a_store_with_another_engine_keeps_it(tmp_path: Path, server: RedisServe
     assert type(engine_of(store)) is LocalComputeEngine
     intervals = store.get_feature_view("stats").materialization_intervals
     assert intervals == [RANGE]
+    # One whose registry was not looked at yet.
+    fresh = FeatureStore(config=store.config)
+    later = (RANGE[1], RANGE[1] + DAY)
+    feast_rs.materialize(fresh, *later)
+    assert fresh.get_feature_view("stats").materialization_intervals == [RANGE, later]
 
 
 # Marks and failures

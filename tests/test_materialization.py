@@ -131,6 +131,12 @@ def test_composite_keys(make: Make, tmp_path: Path) -> None:
     assert len(both.materialize()) == 70
 
 
+def test_a_feature_that_is_the_event_timestamp(make: Make, tmp_path: Path) -> None:
+    path = parquet(tmp_path / "a.parquet", drivers(count=20, rows=100))
+    both = make(lambda: view("stats", path, features={"rate": Float64, "ts": UnixTimestamp}))
+    assert len(both.materialize()) == 20
+
+
 def test_a_view_without_entities(make: Make, tmp_path: Path) -> None:
     path = parquet(tmp_path / "a.parquet", drivers(count=10, rows=300).drop_columns("driver_id"))
     both = make(lambda: view("globals", path, entities=[]))
@@ -182,7 +188,12 @@ def test_the_created_timestamp_decides_between_equal_event_timestamps(
     table = table.set_column(4, "ts", pa.array([NOON] * rows, pa.timestamp("us", "UTC")))
     table = table.append_column("made", pa.array(made, pa.timestamp("us", "UTC")))
     path = parquet(tmp_path / "a.parquet", table)
-    both = make(lambda: view("stats", path, source={"created_timestamp_column": "made"}))
+    source = {"created_timestamp_column": "made"}
+    features = {"rate": Float64, "made": UnixTimestamp}
+    both = make(
+        lambda: view("stats", path, source=source),
+        lambda: view("with_time", path, source=source, features=features),
+    )
     assert len(both.materialize()) == 20
 
 

@@ -207,7 +207,3 @@ class _Run:
         progress.finished(report)
         progress.close()
         collect(report)
-
-
-# Feast looks for the engine's configuration beside the engine.
-StreamingComputeEngineConfig.__module__ = "feast_rs"

@@ -121,6 +121,8 @@ def _own(store: FeatureStore) -> FeatureStore:
         )
     own_provider = copy.copy(provider)
     own_provider._batch_engine = engine
+    # Made at the first use, which has to be before the copy for both to have the same.
+    _ = store.registry
     own_store: Any = copy.copy(store)
     own_store._provider = own_provider
     _OnDemandViews(own_store, own_provider)

@@ -39,6 +39,7 @@ class SourceColumns:
     features: list[str]
     event_timestamp: str
     created_timestamp: str | None
+    created_timestamp_is_feature: bool = False
 
     @property
     def of_order(self) -> list[str]:
@@ -49,7 +50,10 @@ class SourceColumns:
     @property
     def of_rows(self) -> list[str]:
         """Those that are written."""
-        return list(dict.fromkeys([*self.join_keys, *self.features, self.event_timestamp]))
+        names = [*self.join_keys, *self.features, self.event_timestamp]
+        if self.created_timestamp and self.created_timestamp_is_feature:
+            names.append(self.created_timestamp)
+        return list(dict.fromkeys(names))
 
 
 @dataclass(frozen=True)
