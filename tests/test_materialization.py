@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -333,6 +334,24 @@ def test_every_version_of_a_stream_or_batch_view(make: Make, tmp_path: Path) -> 
         "transformed": "local",
         "validated": "local",
     }
+
+
+def test_rows_that_go_to_the_offline_store_too(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Feast's local engine does it, after the online store. Its file store refuses the rows, which
+    have the data frame's index as one more column."""
+    path = parquet(tmp_path / "a.parquet", drivers(count=20, rows=100))
+    both = make(lambda: view("stats", path, offline=True))
+    for store in (both.stock, both.ours):
+        with (
+            caplog.at_level(logging.INFO, logger="feast_rs.materialization"),
+            pytest.raises(ValueError, match="__index_level_0__"),
+        ):
+            store.materialize(NOON - DAY, NOON + DAY)
+        assert store.get_feature_view("stats").materialization_intervals == []
+    assert len(both.same()) == 20
+    assert "since its rows are written to the offline store too" in caplog.text
 
 
 def test_a_view_of_another_view(make: Make, tmp_path: Path) -> None:
