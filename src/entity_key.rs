@@ -11,6 +11,7 @@
 //!
 //! In Redis the project's name follows the entity key.
 
+mod arrow;
 mod column;
 mod message;
 mod parse;

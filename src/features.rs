@@ -12,7 +12,7 @@ mod status;
 
 pub use cells::Cells;
 pub use matrix::MatrixFloat;
-pub use status::{EventTime, Status};
+pub use status::Status;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -22,6 +22,7 @@ use arrow_schema::{DataType, Field, Schema};
 
 use crate::entity_key::{KeyColumn, KeyType};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event_time::EventTime;
 use crate::grid::Grid;
 use crate::plan::{FeatureColumn, GroupRows, Plan};
 use crate::value::{ColumnDecoder, FeastType};

@@ -14,6 +14,7 @@
 
 pub mod entity_key;
 pub mod error;
+pub mod event_time;
 pub mod features;
 pub mod grid;
 pub mod plan;

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from feast_rs.online_store import RedisOnlineStore
     from feast_rs.response import OnlineResponse
     from feast_rs.values import decode_values, encode_values
+    from feast_rs.writing import WriteReport, write_batches
 
 __version__ = "0.1.0"
 
@@ -56,21 +57,25 @@ __all__ = [
     "RedisOnlineStoreConfig",
     "ServerError",
     "TimeoutError",
+    "WriteReport",
     "__version__",
     "decode_values",
     "deserialize_entity_keys",
     "encode_values",
     "serialize_entity_keys",
+    "write_batches",
 ]
 
 _HOMES = {
     "OnlineResponse": "response",
     "RedisOnlineStore": "online_store",
     "RedisOnlineStoreConfig": "online_store",
+    "WriteReport": "writing",
     "decode_values": "values",
     "deserialize_entity_keys": "entity_keys",
     "encode_values": "values",
     "serialize_entity_keys": "entity_keys",
+    "write_batches": "writing",
 }
 
 

@@ -1,7 +1,7 @@
 """The Rust core of feast-rs."""
 
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +11,15 @@ __all__ = [
     "Client",
     "Column",
     "Completions",
+    "EncodedRows",
     "KeyColumn",
     "KeyOwner",
     "Plan",
+    "RowSchema",
     "Task",
     "WriteBatch",
+    "WritePolicy",
+    "WriteStream",
     "check_settings",
     "decode_values",
     "encode_values",
@@ -105,19 +109,61 @@ class Answer:
     ) -> list[tuple[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]]]: ...
 
 @final
+class WritePolicy:
+    """How rows are written."""
+
+    def __new__(
+        cls,
+        newest: str,
+        key_ttl: int | None = None,
+        renew_skipped: bool = False,
+        field_ttl: float | None = None,
+    ) -> WritePolicy: ...
+
+@final
 class WriteBatch:
     """Rows of one feature view on their way to Redis; written once."""
 
-    def __new__(
-        cls, view: str, project: str, version: int, key_ttl: int | None = None
-    ) -> WriteBatch: ...
+    def __new__(cls, view: str, project: str, version: int) -> WriteBatch: ...
     def add(
-        self,
-        entity_key: bytes,
-        seconds: int,
-        nanos: int,
-        features: Sequence[tuple[str, bytes]],
+        self, entity_key: bytes, seconds: int, nanos: int, features: dict[str, bytes]
     ) -> None: ...
+
+@final
+class EncodedRows:
+    """Encoded rows; written once."""
+
+@final
+class RowSchema:
+    """Which columns of a record batch make the rows of a feature view."""
+
+    def __new__(
+        cls,
+        view: str,
+        project: str,
+        version: int,
+        keys: Sequence[tuple[str, str, str | None]],
+        features: Sequence[tuple[str, str]],
+        event_timestamp: str | tuple[int, int],
+        partial: bool = False,
+        skip_nulls: bool = False,
+    ) -> RowSchema: ...
+    def rows(self, batch: Any) -> list[EncodedRows]: ...
+
+#: Rows read, written, skipped and failed, bytes sent, and the newest event time.
+Counts: TypeAlias = tuple[int, int, int, int, int, tuple[int, int] | None]
+
+@final
+class WriteStream:
+    """Record batches on their way to Redis."""
+
+    def __new__(
+        cls, client: Client, schema: RowSchema, policy: WritePolicy, retry_seconds: float
+    ) -> WriteStream: ...
+    def write(self, batch: Any) -> None: ...
+    def counts(self) -> Counts: ...
+    def finish(self) -> Counts: ...
+    def abort(self) -> None: ...
 
 @final
 class Completions:
@@ -162,9 +208,13 @@ class Client:
         completions: Completions,
         token: int,
     ) -> Task: ...
-    def write(self, batch: WriteBatch, skip_dedup: bool) -> tuple[int, int]: ...
+    def write(self, batch: WriteBatch | EncodedRows, policy: WritePolicy) -> tuple[int, int]: ...
     def write_async(
-        self, batch: WriteBatch, skip_dedup: bool, completions: Completions, token: int
+        self,
+        batch: WriteBatch | EncodedRows,
+        policy: WritePolicy,
+        completions: Completions,
+        token: int,
     ) -> Task: ...
     def execute(self, commands: Sequence[Sequence[bytes]]) -> list[Any]: ...
 

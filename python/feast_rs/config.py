@@ -18,7 +18,16 @@ _SECRETS = frozenset({"connection_string", "password", "auth_token", "username",
 
 # Settings about what is written and answered; all others are about the connection.
 _STORE_SETTINGS = frozenset(
-    {"type", "key_ttl_seconds", "full_scan_for_deletion", "skip_dedup", "strict_status"}
+    {
+        "type",
+        "key_ttl_seconds",
+        "renew_ttl_on_skip",
+        "ttl_per_view",
+        "full_scan_for_deletion",
+        "skip_dedup",
+        "atomic_writes",
+        "strict_status",
+    }
 )
 
 
@@ -55,11 +64,23 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
     key_ttl_seconds: int | None = Field(default=None, ge=0)
     """Time to live of an entity's key, set anew by each write to it."""
 
+    renew_ttl_on_skip: bool = False
+    """Whether a row that is skipped as not newer renews its key's ``key_ttl_seconds``, too."""
+
+    ttl_per_view: bool = False
+    """Let a row's fields expire when its view's ``ttl`` has passed since its event timestamp. Needs
+    Redis 7.4 or Valkey 9, or later."""
+
     full_scan_for_deletion: bool | None = True
     """Whether a deleted feature view's data is looked for in all of Redis and removed."""
 
     skip_dedup: bool = False
     """Write every row without comparing its event timestamp with the stored one."""
+
+    atomic_writes: bool = False
+    """Compare event timestamps and write in one step inside Redis, by a script, so that of writers
+    that race the newest row stays. Otherwise, as in stock Feast, the stored timestamps are read
+    first."""
 
     strict_status: bool = False
     """Answer NOT_FOUND for what is not stored and OUTSIDE_MAX_AGE, with a null, for a row older
@@ -174,6 +195,11 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
         return self._connection_key
 
     def _check(self) -> None:
+        if self.atomic_writes and self.skip_dedup:
+            raise ConfigError(
+                "online_store: skip_dedup writes every row and atomic_writes only newer ones: "
+                "choose one"
+            )
         settings = self.connection_settings()
         _core.check_settings(settings)
         self._connection_key = hashlib.sha256(settings.encode()).hexdigest()

@@ -13,6 +13,7 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.value_type import ValueType
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from feast import FeatureService
 
 from feast_rs import _core
@@ -20,6 +21,9 @@ from feast_rs import _core
 logger = logging.getLogger(__name__)
 
 PRESENT = FieldStatus.PRESENT
+
+#: The join key of the views that have no entity.
+DUMMY_JOIN_KEY = "__dummy_id"
 
 
 class RequestContext(NamedTuple):
@@ -118,6 +122,18 @@ def stored_view_name(view: Any, config: Any) -> str:
         if version is not None and version > 0:
             name = f"{name}_v{version}"
     return name
+
+
+def is_on_demand(view: Any) -> bool:
+    """Whether a view's rows come from a transformation, and so have no source nor time."""
+    return hasattr(view, "source_feature_view_projections")
+
+
+def check_vectors(batch: pa.RecordBatch, view: Any) -> None:
+    """Feast's check that a vector column is as wide as declared; raises ``ValueError``."""
+    check = getattr(utils, "_validate_vector_field_lengths", None)
+    if check is not None:
+        check(batch, view)
 
 
 def declared_types(views: list[tuple[Any, list[str]]]) -> dict[str, Any]:

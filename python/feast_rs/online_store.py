@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from feast import Entity, FeatureService, FeatureView, RepoConfig, utils
+from feast import Entity, FeatureService, FeatureView, RepoConfig
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.infra.supported_async_methods import SupportedAsyncMethods
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from feast_rs import _core, deletion, dtypes, event_loop, feast_compat
 from feast_rs.assembly import of_vectors, respond, versions_wanted
@@ -21,6 +20,7 @@ from feast_rs.config import RedisOnlineStoreConfig
 from feast_rs.entity_rows import columnar, plain_columns
 from feast_rs.request import BoundRequest, Planner, bind
 from feast_rs.response import parse_cells
+from feast_rs.writing import Progress, Row, message_batch, policy_of, report_progress
 
 __all__ = ["RedisOnlineStore", "RedisOnlineStoreConfig"]
 
@@ -29,9 +29,7 @@ logger = logging.getLogger(__name__)
 # Clients that a store keeps. It has one configuration, and seldom a second.
 _CLIENTS = 4
 
-Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 ReadRow = tuple[datetime | None, dict[str, Value] | None]
-Progress = Callable[[int], Any]
 
 
 class RedisOnlineStore(OnlineStore):
@@ -90,7 +88,7 @@ class RedisOnlineStore(OnlineStore):
             return of_vectors(stock, registry, project, features, full_feature_names)
         request = self._bind(config, features, entity_rows, registry, project, full_feature_names)
         settings = config.online_store
-        client = self._client_of(settings)
+        client = self.client(settings)
         start = time.monotonic()
         answer = client.read(request.plan.core, request.keys, request.rows, settings.strict_status)
         feast_compat.track_read(start, request.plan.context, answer)
@@ -123,7 +121,7 @@ class RedisOnlineStore(OnlineStore):
             return of_vectors(stock, registry, project, features, full_feature_names)
         request = self._bind(config, features, entity_rows, registry, project, full_feature_names)
         settings = config.online_store
-        client = self._client_of(settings)
+        client = self.client(settings)
         start = time.monotonic()
         answer = await event_loop.run(
             lambda completions, token: client.read_async(
@@ -219,9 +217,9 @@ class RedisOnlineStore(OnlineStore):
             ServerError: Redis refused a row; the message has the view, the entity, Redis' words
                 and how many rows were acknowledged.
         """
-        batch = _write_batch(config, table, data)
-        skipped, replies = self._connected(config).write(batch, config.online_store.skip_dedup)
-        _report(progress, skipped, replies)
+        batch = message_batch(config, table, data)
+        policy = policy_of(config.online_store, table)
+        report_progress(progress, *self._connected(config).write(batch, policy))
 
     async def online_write_batch_async(
         self,
@@ -231,13 +229,13 @@ class RedisOnlineStore(OnlineStore):
         progress: Progress | None,
     ) -> None:
         """Writes rows without blocking the event loop."""
-        batch = _write_batch(config, table, data)
+        batch = message_batch(config, table, data)
+        policy = policy_of(config.online_store, table)
         client = self._connected(config)
-        skip_dedup = config.online_store.skip_dedup
-        skipped, replies = await event_loop.run(
-            lambda completions, token: client.write_async(batch, skip_dedup, completions, token)
+        outcome = await event_loop.run(
+            lambda completions, token: client.write_async(batch, policy, completions, token)
         )
-        _report(progress, skipped, replies)
+        report_progress(progress, *outcome)
 
     # The store's life
 
@@ -278,7 +276,7 @@ class RedisOnlineStore(OnlineStore):
 
     def _get_client(self, online_store_config: Any) -> deletion.KeyScanner:
         """What ``FeatureStore.precompute_feature_service`` looks for entities with."""
-        return deletion.KeyScanner(self._client_of(online_store_config))
+        return deletion.KeyScanner(self.client(online_store_config))
 
     # What calls have in common
 
@@ -298,9 +296,10 @@ class RedisOnlineStore(OnlineStore):
         return bind(plan, columns)
 
     def _connected(self, config: RepoConfig) -> _core.Client:
-        return self._client_of(config.online_store)
+        return self.client(config.online_store)
 
-    def _client_of(self, settings: RedisOnlineStoreConfig) -> _core.Client:
+    def client(self, settings: RedisOnlineStoreConfig) -> _core.Client:
+        """The client of these settings, made when it is first asked for."""
         key = settings.connection_key
         client = self._clients.get(key)
         if client is not None:
@@ -352,28 +351,3 @@ def _read_rows(names: list[str], answer: _core.Answer) -> list[ReadRow]:
 def _vectors(rows: list[ReadRow]) -> list[bytes | None]:
     values = [features["vector"] if features else Value() for _, features in rows]
     return [value.bytes_val if value.HasField("bytes_val") else None for value in values]
-
-
-def _write_batch(config: RepoConfig, table: FeatureView, data: list[Row]) -> _core.WriteBatch:
-    settings = config.online_store
-    batch = _core.WriteBatch(
-        feast_compat.stored_view_name(table, config),
-        config.project,
-        config.entity_key_serialization_version,
-        settings.key_ttl_seconds or None,
-    )
-    for entity_key, values, timestamp, _ in data:
-        time = Timestamp()
-        time.FromDatetime(utils.make_tzaware(timestamp))
-        features = [(name, value.SerializeToString()) for name, value in values.items()]
-        batch.add(entity_key.SerializeToString(), time.seconds, time.nanos, features)
-    return batch
-
-
-def _report(progress: Progress | None, skipped: int, replies: int) -> None:
-    """Calls `progress` as often, and with the same numbers, as stock Feast does."""
-    if progress is None:
-        return
-    for _ in range(skipped):
-        progress(1)
-    progress(replies)

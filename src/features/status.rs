@@ -1,11 +1,12 @@
-//! Statuses and event times.
+//! Statuses and event times of an answer's rows.
 
 use std::time::SystemTime;
 
 use super::{Features, Source};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event_time::EventTime;
 use crate::plan::FeatureColumn;
-use crate::value::cursor::{Cursor, Payload, WireError};
+use crate::value::cursor::WireError;
 
 /// Feast's `FieldStatus`, by its number.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -31,52 +32,6 @@ impl From<u8> for Status {
             3 => Self::NotFound,
             4 => Self::OutsideMaxAge,
             _ => Self::Invalid,
-        }
-    }
-}
-
-/// A row's event timestamp.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct EventTime {
-    /// Seconds since the epoch.
-    pub seconds: i64,
-    /// Nanoseconds of the second.
-    pub nanos: i32,
-}
-
-impl EventTime {
-    /// Reads a serialized `google.protobuf.Timestamp`.
-    pub fn parse(message: &[u8]) -> Result<Self, WireError> {
-        let mut time = Self::default();
-        let mut cursor = Cursor::new(message);
-        while let Some(field) = cursor.field(0)? {
-            match field {
-                (1, Payload::Varint(bits)) => time.seconds = bits as i64,
-                (2, Payload::Varint(bits)) => time.nanos = bits as i32,
-                _ => {}
-            }
-        }
-        Ok(time)
-    }
-
-    /// The time as Feast's Redis store answers it: it goes through a float of seconds and a
-    /// `datetime` of microseconds, which rounds. See `_get_features_for_entity` in
-    /// `feast/infra/online_stores/redis.py`.
-    #[must_use]
-    pub fn as_answered(self) -> Self {
-        let total = self.seconds as f64 + f64::from(self.nanos) / 1e9;
-        let mut whole = total.trunc();
-        let mut micros = ((total - whole) * 1e6).round_ties_even();
-        if micros >= 1e6 {
-            micros -= 1e6;
-            whole += 1.0;
-        } else if micros < 0.0 {
-            micros += 1e6;
-            whole -= 1.0;
-        }
-        Self {
-            seconds: whole as i64,
-            nanos: micros as i32 * 1000,
         }
     }
 }
@@ -173,33 +128,5 @@ impl Features {
                     .collect()
             })
             .collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_timestamp_message_is_read() {
-        let time = EventTime::parse(b"\x08\x96\x01\x10\xc0\x84\x3d").unwrap();
-        assert_eq!((time.seconds, time.nanos), (150, 1_000_000));
-        assert_eq!(EventTime::parse(b"").unwrap(), EventTime::default());
-        assert!(EventTime::parse(b"\x08").is_err());
-    }
-
-    #[test]
-    fn answered_times_are_rounded_to_microseconds_through_a_float() {
-        let answered = |seconds, nanos| {
-            let time = EventTime { seconds, nanos }.as_answered();
-            (time.seconds, time.nanos)
-        };
-        assert_eq!(answered(1_700_000_000, 0), (1_700_000_000, 0));
-        assert_eq!(
-            answered(1_700_000_000, 123_456_789),
-            (1_700_000_000, 123_457_000)
-        );
-        assert_eq!(answered(1_700_000_000, 999_999_999), (1_700_000_001, 0));
-        assert_eq!(answered(-2, 500_000_000), (-2, 500_000_000));
     }
 }

@@ -12,9 +12,8 @@ use super::collector::CollectorPause;
 use super::objects::{Hint, ListMaker};
 use super::schemas::Schemas;
 use crate::error::{Error, ErrorKind};
-use crate::features::{
-    AddedColumn, BLOCK_ROWS, Cells, EventTime, Features, Front, MatrixFloat, Status,
-};
+use crate::event_time::EventTime;
+use crate::features::{AddedColumn, BLOCK_ROWS, Cells, Features, Front, MatrixFloat, Status};
 use crate::value::FeastType;
 
 /// A column of serialized values that does not come from Redis' hashes.

@@ -12,7 +12,7 @@ use super::completions::{Completions, Outcome, Promise, Queue, Task};
 use super::keys::KeyColumn;
 use super::plan::Plan;
 use super::runtime::runtime;
-use super::write::WriteBatch;
+use super::write::{EncodedRows, WriteBatch, WritePolicy};
 use crate::entity_key::{self, EntityKeyWriter, KeyVersion};
 use crate::error::{Error, ErrorKind, Result};
 use crate::read::Read;
@@ -20,6 +20,8 @@ use crate::redis::command::Commands;
 use crate::redis::config::RedisConfig;
 use crate::redis::tree::{Replies, Reply};
 use crate::redis::{Deadline, Pool};
+use crate::write::batch as write;
+use crate::write::rows::Rows;
 
 /// A client of one Redis.
 #[pyclass(frozen, module = "feast_rs._core")]
@@ -166,29 +168,31 @@ impl Client {
     fn write(
         &self,
         py: Python<'_>,
-        batch: &WriteBatch,
-        skip_dedup: bool,
-    ) -> PyResult<(usize, usize)> {
-        let batch = batch.take()?;
+        batch: Batch<'_>,
+        policy: &WritePolicy,
+    ) -> PyResult<(u64, u64)> {
+        let (rows, policy) = (batch.take()?, policy.0);
         self.run(py, |_, pool, interrupt| {
-            batch.run(pool, skip_dedup, interrupt)
+            write::check_server(policy, pool, interrupt)?;
+            write::write(rows, policy, pool, interrupt)
         })
-        .map(|written| (written.skipped, written.replies))
+        .map(|counts| (counts.skipped, counts.replies))
     }
 
     /// Writes as `write` does, as a task.
     fn write_async(
         &self,
-        batch: &WriteBatch,
-        skip_dedup: bool,
+        batch: Batch<'_>,
+        policy: &WritePolicy,
         completions: &Completions,
         token: u64,
     ) -> PyResult<Task> {
-        let (batch, pool) = (batch.take()?, self.pool());
+        let (rows, policy, pool) = (batch.take()?, policy.0, self.pool());
         spawn(completions.queue(), token, async move {
-            let written = batch.run_async(&pool, skip_dedup).await?;
+            write::check_server_async(policy, &pool).await?;
+            let counts = write::write_async(rows, policy, &pool).await?;
             Ok(outcome(move |py| {
-                (written.skipped, written.replies).into_py_any(py)
+                (counts.skipped, counts.replies).into_py_any(py)
             }))
         })
     }
@@ -237,7 +241,7 @@ impl Client {
 impl Client {
     /// The pool of this process. Called with the GIL held, as is `fork`, so that the lock is free
     /// in a child.
-    fn pool(&self) -> Arc<Pool> {
+    pub fn pool(&self) -> Arc<Pool> {
         let mut current = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(own) = &*current
             && own.is_ours()
@@ -250,34 +254,58 @@ impl Client {
         pool
     }
 
-    /// Runs blocking work without the GIL. A signal's exception, `KeyboardInterrupt` say, is raised
-    /// in place of what it interrupted.
+    /// Runs blocking work with this process' pool, without the GIL.
     fn run<T: Send>(
         &self,
         py: Python<'_>,
         work: impl FnOnce(&Self, &Pool, &dyn Fn() -> Result<()>) -> Result<T> + Send,
     ) -> PyResult<T> {
         let pool = self.pool();
-        let (result, signal) = py.detach(|| {
-            let signal = RefCell::new(None);
-            let interrupt = || {
-                #[expect(
-                    clippy::redundant_closure_for_method_calls,
-                    reason = "the method's path lacks the lifetime that attach asks for"
-                )]
-                // An interpreter that is ending has no signals for us, nor a thread state.
-                let checked = Python::try_attach(|py| py.check_signals()).unwrap_or(Ok(()));
-                checked.map_err(|raised| {
-                    *signal.borrow_mut() = Some(raised);
-                    Error::new(ErrorKind::Connection, "interrupted by a signal")
-                })
-            };
-            let result = work(self, &pool, &interrupt);
-            (result, signal.into_inner())
-        });
-        match signal {
-            Some(raised) => Err(raised),
-            None => Ok(result?),
+        with_signals(py, |interrupt| work(self, &pool, interrupt))
+    }
+}
+
+/// Runs blocking work without the GIL. A signal's exception, `KeyboardInterrupt` say, is raised in
+/// place of what it interrupted.
+pub fn with_signals<T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce(&dyn Fn() -> Result<()>) -> Result<T> + Send,
+) -> PyResult<T> {
+    let (result, signal) = py.detach(|| {
+        let signal = RefCell::new(None);
+        let interrupt = || {
+            #[expect(
+                clippy::redundant_closure_for_method_calls,
+                reason = "the method's path lacks the lifetime that attach asks for"
+            )]
+            // An interpreter that is ending has no signals for us, nor a thread state.
+            let checked = Python::try_attach(|py| py.check_signals()).unwrap_or(Ok(()));
+            checked.map_err(|raised| {
+                *signal.borrow_mut() = Some(raised);
+                Error::new(ErrorKind::Connection, "interrupted by a signal")
+            })
+        };
+        let result = work(&interrupt);
+        (result, signal.into_inner())
+    });
+    match signal {
+        Some(raised) => Err(raised),
+        None => Ok(result?),
+    }
+}
+
+/// Rows in either form.
+#[derive(FromPyObject)]
+enum Batch<'py> {
+    Messages(PyRef<'py, WriteBatch>),
+    Encoded(PyRef<'py, EncodedRows>),
+}
+
+impl Batch<'_> {
+    fn take(&self) -> Result<Rows> {
+        match self {
+            Self::Messages(batch) => batch.take(),
+            Self::Encoded(rows) => rows.take(),
         }
     }
 }

@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, TimestampSecondType};
 use arrow_array::{Array, ArrayRef, LargeBinaryArray};
-use arrow_cast::cast;
-use arrow_schema::{DataType, TimeUnit};
 use numpy::{PyArrayDescrMethods, PyReadonlyArray1, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyList, PyString, PyTuple};
@@ -209,79 +205,7 @@ fn from_arrow(input: AnyArray, declared: Option<KeyType>) -> PyResult<entity_key
         [_] => chunks[0].clone(),
         _ => arrow_select::concat::concat(&pieces).map_err(unfit)?,
     };
-    if array.logical_null_count() > 0 {
-        return Err(Error::new(
-            ErrorKind::EntityKey,
-            "a join key's value is null; every row needs all its join keys",
-        )
-        .into());
-    }
-    let natural = match array.data_type() {
-        DataType::Dictionary(_, values) => key_type_of(values),
-        other => key_type_of(other),
-    };
-    let Some(natural) = natural else {
-        return Err(Error::new(
-            ErrorKind::EntityKey,
-            format!("Arrow's {} cannot be a join key", array.data_type()),
-        )
-        .into());
-    };
-    let key_type = declared.unwrap_or(natural);
-    let column = match key_type {
-        KeyType::UnixTimestamp => {
-            let seconds = converted(
-                &array,
-                &DataType::Timestamp(TimeUnit::Second, None),
-                key_type,
-            )?;
-            let seconds = seconds.as_primitive::<TimestampSecondType>().values();
-            entity_key::KeyColumn::UnixTimestamp(seconds.to_vec())
-        }
-        KeyType::Int32 | KeyType::Int64 => {
-            let integers = converted(&array, &DataType::Int64, key_type)?;
-            let integers = integers.as_primitive::<Int64Type>().values().to_vec();
-            entity_key::KeyColumn::integers(integers, key_type)?
-        }
-        KeyType::String => {
-            let text = converted(&array, &DataType::LargeUtf8, key_type)?;
-            entity_key::KeyColumn::strings(text.as_string::<i64>().iter().flatten())
-        }
-        KeyType::Bytes => {
-            let bytes = converted(&array, &DataType::LargeBinary, key_type)?;
-            entity_key::KeyColumn::bytes(bytes.as_binary::<i64>().iter().flatten())
-        }
-    };
-    Ok(column)
-}
-
-/// Casts an array without nulls; a value that the type cannot hold would become one.
-fn converted(array: &ArrayRef, to: &DataType, key_type: KeyType) -> PyResult<ArrayRef> {
-    let array = cast(array, to).map_err(unfit)?;
-    if array.logical_null_count() > 0 {
-        return Err(Error::new(
-            ErrorKind::EntityKey,
-            format!("a value does not fit the declared type {}", key_type.name()),
-        )
-        .into());
-    }
-    Ok(array)
-}
-
-fn key_type_of(data_type: &DataType) -> Option<KeyType> {
-    Some(match data_type {
-        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => {
-            KeyType::Int32
-        }
-        DataType::Int64 | DataType::UInt32 | DataType::UInt64 => KeyType::Int64,
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => KeyType::String,
-        DataType::Binary
-        | DataType::LargeBinary
-        | DataType::BinaryView
-        | DataType::FixedSizeBinary(_) => KeyType::Bytes,
-        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => KeyType::UnixTimestamp,
-        _ => return None,
-    })
+    Ok(entity_key::KeyColumn::from_array(&array, declared)?)
 }
 
 fn unfit(cause: arrow_schema::ArrowError) -> PyErr {

@@ -39,5 +39,5 @@ mod _core {
     #[pymodule_export]
     use super::values::{decode_values, encode_values, values_to_objects};
     #[pymodule_export]
-    use super::write::WriteBatch;
+    use super::write::{EncodedRows, RowSchema, WriteBatch, WritePolicy, WriteStream};
 }

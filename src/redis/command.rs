@@ -38,6 +38,12 @@ impl Commands {
         self.len
     }
 
+    /// How many bytes there are to send.
+    #[must_use]
+    pub fn byte_len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Whether there is nothing to send.
     #[must_use]
     pub fn is_empty(&self) -> bool {

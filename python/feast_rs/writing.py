@@ -1,0 +1,346 @@
+"""Rows into Redis: Feast's protobuf rows and Arrow record batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta, timezone
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from feast_rs import _core, dtypes, feast_compat
+from feast_rs.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from feast import FeatureStore, RepoConfig
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.protos.feast.types.Value_pb2 import Value
+
+    from feast_rs.config import RedisOnlineStoreConfig
+    from feast_rs.online_store import RedisOnlineStore
+
+Row = tuple["EntityKey", "dict[str, Value]", datetime, "datetime | None"]
+Progress = Callable[[int], Any]
+
+#: How long a stream meets a failure that may pass by further attempts, unless told otherwise.
+RETRY_SECONDS = 30.0
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True)
+class WriteReport:
+    """What became of the rows of a feature view."""
+
+    view: str
+    """The feature view's name."""
+
+    rows_read: int
+    """Rows that came."""
+
+    rows_written: int
+    """Rows whose write Redis acknowledged."""
+
+    rows_skipped: int
+    """Rows that were not newer than what is stored."""
+
+    rows_failed: int
+    """Rows that Redis refused."""
+
+    bytes_sent: int
+    """Bytes of Redis commands."""
+
+    seconds: float
+    """Time since the first row could be written."""
+
+    newest_event_timestamp: datetime | None
+    """The newest event timestamp of the rows written and skipped, UTC."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON can hold it: the timestamp as ISO 8601 text."""
+        fields = asdict(self)
+        newest = self.newest_event_timestamp
+        fields["newest_event_timestamp"] = newest.isoformat() if newest else None
+        return fields
+
+
+class RowWriter:
+    """Writes the record batches of one feature view, in their order.
+
+    A batch is encoded without the GIL and handed to a thread that talks to Redis, so that the next
+    one can be made meanwhile; memory is bounded by the rows that wait for Redis. As a context
+    manager it waits for the last acknowledgement, or gives up what was not sent when an exception
+    leaves.
+
+    Args:
+        store: The online store.
+        config: The repository's configuration.
+        table: The feature view. The batches have a column for each join key, each feature and,
+            but for on-demand views, the event timestamp, named as in the view.
+        skip_nulls: Leave null features as they are stored.
+        partial: Columns of features may be missing; those features are left as they are stored.
+        retry_seconds: How long a failure that may pass is met by further attempts.
+    """
+
+    def __init__(
+        self,
+        store: RedisOnlineStore,
+        config: RepoConfig,
+        table: Any,
+        *,
+        skip_nulls: bool = False,
+        partial: bool = False,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        self._view = table.name
+        self._table = table
+        self._columns = RowColumns(table, config, skip_nulls=skip_nulls, partial=partial)
+        settings = config.online_store
+        self._stream = _core.WriteStream(
+            store.client(settings), self._columns.schema, policy_of(settings, table), retry_seconds
+        )
+        self._start = time.monotonic()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Encodes a batch and hands it over; waits while Redis is behind.
+
+        Raises:
+            ArgumentError: A column is missing.
+            EntityKeyError, EncodeError: A value does not fit.
+            FeastRsError: What befell an earlier batch, with how many rows were acknowledged.
+        """
+        self._stream.write(self._columns.complete(batch))
+
+    def progress(self) -> WriteReport:
+        """What became of the rows so far."""
+        return self._report(self._stream.counts())
+
+    def finish(self) -> WriteReport:
+        """Waits for the last acknowledgement.
+
+        Raises:
+            FeastRsError: What befell a row, with how many rows were acknowledged.
+        """
+        return self._report(self._stream.finish())
+
+    def abort(self) -> None:
+        """Gives up what was not sent."""
+        self._stream.abort()
+
+    def __enter__(self) -> RowWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._stream.finish()
+        else:
+            self._stream.abort()
+
+    def _report(self, counts: _core.Counts) -> WriteReport:
+        read, written, skipped, failed, sent, newest = counts
+        return WriteReport(
+            view=self._view,
+            rows_read=read,
+            rows_written=written,
+            rows_skipped=skipped,
+            rows_failed=failed,
+            bytes_sent=sent,
+            seconds=time.monotonic() - self._start,
+            newest_event_timestamp=_time_of(newest),
+        )
+
+
+def write_batches(
+    store: FeatureStore,
+    view: Any,
+    batches: Any,
+    *,
+    skip_nulls: bool = False,
+    partial: bool = False,
+    retry_seconds: float = RETRY_SECONDS,
+    on_progress: Callable[[WriteReport], Any] | None = None,
+) -> WriteReport:
+    """Writes Arrow data to a feature view in the online store, in bounded memory.
+
+    Args:
+        store: The feature store, whose online store is :class:`feast_rs.RedisOnlineStore`.
+        view: A feature view or its name.
+        batches: A table, a record batch, a frame of pandas or polars, anything with
+            ``__arrow_c_stream__`` or ``__arrow_c_array__``, or an iterable of such. Columns: each
+            join key, each feature and the event timestamp, named as in the view; others are left
+            out.
+        skip_nulls: Leave null features as they are stored.
+        partial: Columns of features may be missing; those features are left as they are stored.
+        retry_seconds: How long a failure that may pass is met by further attempts.
+        on_progress: Called after each record batch with the report so far.
+
+    Raises:
+        FeastRsError: What befell a row, with how many rows were acknowledged. Rows that were
+            acknowledged stay written; the call can be repeated.
+    """
+    online_store = _online_store(store)
+    table = view
+    if isinstance(view, str):
+        table = store.registry.get_any_feature_view(view, store.project)
+    with RowWriter(
+        online_store,
+        store.config,
+        table,
+        skip_nulls=skip_nulls,
+        partial=partial,
+        retry_seconds=retry_seconds,
+    ) as writer:
+        for batch in record_batches(batches):
+            writer.write(batch)
+            if on_progress is not None:
+                on_progress(writer.progress())
+        return writer.finish()
+
+
+class RowColumns:
+    """Which columns of a record batch make the rows of a feature view."""
+
+    def __init__(
+        self, table: Any, config: RepoConfig, *, skip_nulls: bool = False, partial: bool = False
+    ) -> None:
+        on_demand = feast_compat.is_on_demand(table)
+        self._table = table
+        self._dummy = feast_compat.DUMMY_JOIN_KEY
+        self._keys = [field.name for field in table.entity_columns]
+        # An on-demand view's rows have no time but that of their writing, and Feast writes null for
+        # the features that its transformation did not give.
+        self._nullable = [field.name for field in table.features] if on_demand else []
+        event_timestamp: str | tuple[int, int]
+        if on_demand:
+            event_timestamp = instant(datetime.now(tz=timezone.utc))
+        elif table.batch_source is None:
+            raise ArgumentError(f"feature view '{table.name}' has no batch source")
+        else:
+            event_timestamp = table.batch_source.timestamp_field
+        self.schema = _core.RowSchema(
+            feast_compat.stored_view_name(table, config),
+            config.project,
+            config.entity_key_serialization_version,
+            [
+                (field.name, field.name, field.dtype.to_value_type().name)
+                for field in table.entity_columns
+            ],
+            [(field.name, dtypes.spell(field.dtype)) for field in table.features],
+            event_timestamp,
+            partial,
+            skip_nulls,
+        )
+
+    def complete(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch with the columns that Feast adds by itself, and checked as Feast checks it."""
+        feast_compat.check_vectors(batch, self._table)
+        names = set(batch.schema.names)
+        if self._dummy in self._keys and self._dummy not in names:
+            batch = _with_column(batch, self._dummy, pa.repeat("", batch.num_rows))
+        for name in self._nullable:
+            if name not in names:
+                batch = _with_column(batch, name, pa.nulls(batch.num_rows))
+        return batch
+
+
+def _with_column(batch: pa.RecordBatch, name: str, column: pa.Array) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([*batch.columns, column], [*batch.schema.names, name])
+
+
+def record_batches(data: Any) -> Iterator[pa.RecordBatch]:
+    """The record batches of anything that holds Arrow data.
+
+    Raises:
+        TypeError: It holds none.
+    """
+    if isinstance(data, pa.RecordBatch):
+        yield data
+    elif isinstance(data, (pa.Table, pa.RecordBatchReader)):
+        yield from data.to_batches() if isinstance(data, pa.Table) else data
+    elif hasattr(data, "__arrow_c_stream__"):
+        yield from pa.RecordBatchReader.from_stream(data)
+    elif hasattr(data, "__arrow_c_array__"):
+        yield pa.record_batch(data)
+    elif type(data).__module__.startswith("pandas."):
+        yield from pa.Table.from_pandas(data, preserve_index=False).to_batches()
+    elif isinstance(data, Iterable) and not isinstance(data, (str, bytes, dict)):
+        for part in data:
+            yield from record_batches(part)
+    else:
+        raise TypeError(
+            f"{type(data).__name__} holds no Arrow data: pass a table, record batches, a pandas or "
+            "polars frame, or an object with __arrow_c_stream__"
+        )
+
+
+def policy_of(settings: RedisOnlineStoreConfig, table: Any) -> _core.WritePolicy:
+    """How the store's settings have rows of a feature view written."""
+    newest = "compared"
+    if settings.skip_dedup:
+        newest = "assumed"
+    elif settings.atomic_writes:
+        newest = "atomic"
+    life: timedelta | None = getattr(table, "ttl", None) if settings.ttl_per_view else None
+    return _core.WritePolicy(
+        newest,
+        settings.key_ttl_seconds or None,
+        settings.renew_ttl_on_skip,
+        life.total_seconds() if life else None,
+    )
+
+
+def message_batch(config: RepoConfig, table: Any, data: list[Row]) -> _core.WriteBatch:
+    """Feast's protobuf rows, to be written."""
+    batch = _core.WriteBatch(
+        feast_compat.stored_view_name(table, config),
+        config.project,
+        config.entity_key_serialization_version,
+    )
+    for entity_key, values, timestamp, _ in data:
+        cells = {name: value.SerializeToString() for name, value in values.items()}
+        batch.add(entity_key.SerializeToString(), *instant(timestamp), cells)
+    return batch
+
+
+def report_progress(progress: Progress | None, skipped: int, replies: int) -> None:
+    """Calls `progress` as often, and with the same numbers, as stock Feast does."""
+    if progress is None:
+        return
+    for _ in range(skipped):
+        progress(1)
+    progress(replies)
+
+
+def instant(timestamp: datetime) -> tuple[int, int]:
+    """Seconds since the epoch and nanoseconds of a datetime, which is UTC without a zone."""
+    if timestamp.tzinfo is None:
+        timestamp = timestamp.replace(tzinfo=timezone.utc)
+    since = timestamp - _EPOCH
+    return since.days * 86400 + since.seconds, since.microseconds * 1000
+
+
+def _time_of(newest: tuple[int, int] | None) -> datetime | None:
+    if newest is None:
+        return None
+    seconds, nanos = newest
+    return _EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1000)
+
+
+def _online_store(store: FeatureStore) -> RedisOnlineStore:
+    from feast_rs.online_store import RedisOnlineStore
+
+    online_store = store._get_provider().online_store
+    if not isinstance(online_store, RedisOnlineStore):
+        raise ArgumentError(
+            f"the online store is a {type(online_store).__name__}; set online_store.type to "
+            "feast_rs.RedisOnlineStore"
+        )
+    return online_store

@@ -1,0 +1,191 @@
+//! One batch, written by the calling thread or a task.
+
+use std::time::Duration;
+
+use super::pending::Pending;
+use super::retry::{Retry, pause};
+use super::rows::Rows;
+use super::{Counts, Newest, WritePolicy};
+use crate::error::{Error, ErrorKind, Result};
+use crate::redis::command::Commands;
+use crate::redis::connection::Interrupt;
+use crate::redis::tree::{Replies, Reply};
+use crate::redis::{Deadline, Pool};
+
+/// Writes `rows` on the calling thread. `interrupt` is asked when a signal arrives.
+pub fn write(
+    rows: Rows,
+    policy: WritePolicy,
+    pool: &Pool,
+    interrupt: Interrupt<'_>,
+) -> Result<Counts> {
+    let mut counts = Counts {
+        read: rows.len() as u64,
+        ..Counts::default()
+    };
+    let mut pending = Pending::new(rows, policy);
+    let mut retry = Retry::new(IMMEDIATE);
+    drive(&mut pending, pool, &mut counts, &mut retry, interrupt)
+        .map_err(|error| told(error, &counts))?;
+    Ok(counts)
+}
+
+/// Writes `rows` as a task.
+pub async fn write_async(rows: Rows, policy: WritePolicy, pool: &Pool) -> Result<Counts> {
+    let mut counts = Counts {
+        read: rows.len() as u64,
+        ..Counts::default()
+    };
+    let mut pending = Pending::new(rows, policy);
+    let mut retry = Retry::new(IMMEDIATE);
+    while let Err(error) = attempt_async(&mut pending, pool, &mut counts).await {
+        let pause = retry.again(error).map_err(|error| told(error, &counts))?;
+        tokio::time::sleep(pause).await;
+    }
+    Ok(counts)
+}
+
+/// The window for a single batch: long enough for a script that was flushed, too short for a caller
+/// to notice. Whoever sends single batches decides alone whether to send one again.
+const IMMEDIATE: Duration = Duration::from_millis(100);
+
+/// Writes what is left of a batch, again while `retry` says so.
+pub(super) fn drive(
+    pending: &mut Pending,
+    pool: &Pool,
+    counts: &mut Counts,
+    retry: &mut Retry,
+    interrupt: Interrupt<'_>,
+) -> Result<()> {
+    while let Err(error) = attempt(pending, pool, counts, interrupt) {
+        pause(retry.again(error)?, interrupt)?;
+    }
+    retry.succeed();
+    Ok(())
+}
+
+fn attempt(
+    pending: &mut Pending,
+    pool: &Pool,
+    counts: &mut Counts,
+    interrupt: Interrupt<'_>,
+) -> Result<()> {
+    let mut commands = Commands::default();
+    pending.questions_if_asked(&mut commands);
+    let stored = exchange(&commands, pool, counts, interrupt)?;
+    pending
+        .decide(&stored, counts)
+        .map_err(|error| pool.located(error))?;
+    let mut commands = Commands::default();
+    pending.commands(&mut commands);
+    let replies = exchange(&commands, pool, counts, interrupt).inspect_err(|_| pending.repeat())?;
+    pending
+        .acknowledge(&replies, counts)
+        .map_err(|error| pool.located(error))
+}
+
+async fn attempt_async(pending: &mut Pending, pool: &Pool, counts: &mut Counts) -> Result<()> {
+    let mut commands = Commands::default();
+    pending.questions_if_asked(&mut commands);
+    let stored = exchange_async(&commands, pool, counts).await?;
+    pending
+        .decide(&stored, counts)
+        .map_err(|error| pool.located(error))?;
+    let mut commands = Commands::default();
+    pending.commands(&mut commands);
+    let replies = exchange_async(&commands, pool, counts)
+        .await
+        .inspect_err(|_| pending.repeat())?;
+    pending
+        .acknowledge(&replies, counts)
+        .map_err(|error| pool.located(error))
+}
+
+/// Sends `commands` and collects their replies.
+pub(super) fn exchange(
+    commands: &Commands,
+    pool: &Pool,
+    counts: &mut Counts,
+    interrupt: Interrupt<'_>,
+) -> Result<Vec<Reply>> {
+    let mut replies = Replies::new(commands.len(), pool.config().max_reply_bytes);
+    counts.bytes += commands.byte_len() as u64;
+    pool.run(commands, &mut replies, Deadline::NEVER, interrupt)?;
+    Ok(replies.into_vec())
+}
+
+async fn exchange_async(
+    commands: &Commands,
+    pool: &Pool,
+    counts: &mut Counts,
+) -> Result<Vec<Reply>> {
+    let mut replies = Replies::new(commands.len(), pool.config().max_reply_bytes);
+    counts.bytes += commands.byte_len() as u64;
+    pool.run_async(commands, &mut replies, Deadline::NEVER)
+        .await?;
+    Ok(replies.into_vec())
+}
+
+/// The error with what was done until then.
+pub(super) fn told(error: Error, counts: &Counts) -> Error {
+    error.context(format_args!(
+        "{} of {} rows were acknowledged",
+        counts.written + counts.skipped,
+        counts.read
+    ))
+}
+
+/// Fails if the server cannot do what `policy` needs; asks it only where that depends on its
+/// release.
+pub fn check_server(policy: WritePolicy, pool: &Pool, interrupt: Interrupt<'_>) -> Result<()> {
+    if policy.field_ttl.is_none() {
+        return Ok(());
+    }
+    let mut commands = Commands::default();
+    commands.push(&[b"COMMAND", b"INFO", b"HPEXPIREAT"]);
+    let replies = exchange(&commands, pool, &mut Counts::default(), interrupt)?;
+    unknown_expiry(&replies, pool)
+}
+
+/// The same as a task.
+pub async fn check_server_async(policy: WritePolicy, pool: &Pool) -> Result<()> {
+    if policy.field_ttl.is_none() {
+        return Ok(());
+    }
+    let mut commands = Commands::default();
+    commands.push(&[b"COMMAND", b"INFO", b"HPEXPIREAT"]);
+    let replies = exchange_async(&commands, pool, &mut Counts::default()).await?;
+    unknown_expiry(&replies, pool)
+}
+
+/// The error of a server that does not know the command. One that forbids to ask is believed.
+fn unknown_expiry(replies: &[Reply], pool: &Pool) -> Result<()> {
+    let Some(Reply::Array(commands)) = replies.first() else {
+        return Ok(());
+    };
+    match commands.first() {
+        Some(Reply::Nil) | None => Err(pool.located(Error::new(
+            ErrorKind::Server,
+            "ttl_per_view needs a server whose hash fields expire: Redis 7.4 or Valkey 9 and \
+             later; leave ttl_per_view out, or upgrade the server",
+        ))),
+        Some(_) => Ok(()),
+    }
+}
+
+impl Pending {
+    fn questions_if_asked(&self, commands: &mut Commands) {
+        if self.asks() {
+            self.questions(commands);
+        }
+    }
+}
+
+impl WritePolicy {
+    /// The same policy without comparing event times.
+    #[must_use]
+    pub fn assumed(mut self) -> Self {
+        self.newest = Newest::Assumed;
+        self
+    }
+}

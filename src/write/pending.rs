@@ -1,0 +1,314 @@
+//! Rows on their way: what to say for them, and what the replies mean. No I/O.
+
+use std::collections::HashMap;
+
+use super::refusal::{Refusal, passes};
+use super::rows::Rows;
+use super::script;
+use super::{Counts, Newest, WritePolicy};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event_time::EventTime;
+use crate::redis::command::Commands;
+use crate::redis::tree::Reply;
+
+/// What is said for a row.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Act {
+    /// Write it.
+    Write,
+    /// It is stored already, by an attempt whose replies were lost: set its times to live again.
+    Confirm,
+    /// It is not newer: renew the key's time to live.
+    Renew,
+}
+
+/// The rows of a batch that are not acknowledged yet.
+#[derive(Debug)]
+pub struct Pending {
+    rows: Rows,
+    policy: WritePolicy,
+    /// Rows without an outcome, in their order.
+    left: Vec<usize>,
+    /// What the next [`commands`](Self::commands) say, in their order; a part of `left`.
+    acts: Vec<(usize, Act)>,
+    /// Whether an attempt may have written rows without our hearing of it.
+    repeated: bool,
+}
+
+impl Pending {
+    /// All of `rows`.
+    #[must_use]
+    pub fn new(rows: Rows, policy: WritePolicy) -> Self {
+        Self {
+            left: (0..rows.len()).collect(),
+            acts: Vec::new(),
+            rows,
+            policy,
+            repeated: false,
+        }
+    }
+
+    /// How many rows have no outcome yet.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.left.len()
+    }
+
+    /// Takes note that the last [`commands`](Self::commands) may have arrived, or not.
+    pub fn repeat(&mut self) {
+        self.repeated = true;
+        self.acts.clear();
+    }
+
+    /// Whether [`questions`](Self::questions) have to be answered before there are commands.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        self.policy.newest == Newest::Compared
+    }
+
+    /// Appends the commands that read the stored event time of every row left; gives how many.
+    pub fn questions(&self, out: &mut Commands) -> usize {
+        for &row in &self.left {
+            let field = &self.rows.target().timestamp_field;
+            out.push(&[b"HMGET", self.rows.key(row), field]);
+        }
+        self.left.len()
+    }
+
+    /// Decides what to say for each row left, by the replies to [`questions`](Self::questions) or,
+    /// where none were asked, by none. Rows that are not newer are counted as skipped.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Server`] when a stored time could not be read, [`ErrorKind::Decode`] when one is
+    /// malformed. Nothing was written of these rows then.
+    pub fn decide(&mut self, stored: &[Reply], counts: &mut Counts) -> Result<()> {
+        self.acts.clear();
+        if !self.asks() {
+            self.acts
+                .extend(self.left.iter().map(|&row| (row, Act::Write)));
+            return Ok(());
+        }
+        let renews = self.policy.renew_skipped && self.policy.key_ttl.is_some();
+        let lives = self.policy.key_ttl.is_some() || self.policy.field_ttl.is_some();
+        let mut newest: HashMap<&[u8], i128, foldhash::fast::FixedState> =
+            HashMap::with_capacity_and_hasher(
+                self.left.len(),
+                foldhash::fast::FixedState::default(),
+            );
+        let mut settled = Vec::new();
+        for (&row, reply) in self.left.iter().zip(stored) {
+            let before = self.stored_time(row, reply)?.total_nanos();
+            let key = self.rows.key(row);
+            let within = newest.get(key).copied().unwrap_or(0);
+            let time = self.rows.time(row).total_nanos();
+            let latest = before.max(within);
+            // Zero stands for "none", as in stock: a row of the epoch itself never blocks another.
+            if latest == 0 || time > latest {
+                newest.insert(key, time);
+                self.acts.push((row, Act::Write));
+            } else if self.repeated && time == before && within < time {
+                newest.insert(key, time);
+                if lives {
+                    self.acts.push((row, Act::Confirm));
+                } else {
+                    settled.push(row);
+                    counts.written += 1;
+                    counts.replies += 1;
+                }
+            } else if renews {
+                self.acts.push((row, Act::Renew));
+            } else {
+                settled.push(row);
+                counts.skipped += 1;
+            }
+        }
+        self.settle(&settled, counts);
+        Ok(())
+    }
+
+    /// Appends the commands for the rows decided on; gives how many replies are due.
+    pub fn commands(&self, out: &mut Commands) -> usize {
+        let before = out.len();
+        let atomic = self.policy.newest == Newest::Atomic;
+        if atomic && !self.acts.is_empty() {
+            out.push(&[b"SCRIPT", b"LOAD", script::SOURCE.as_bytes()]);
+        }
+        let mut time = Vec::with_capacity(16);
+        for &(row, act) in &self.acts {
+            time.clear();
+            self.rows.time(row).write(&mut time);
+            if atomic {
+                self.atomic_command(row, &time, out);
+            } else {
+                self.plain_commands(row, act, &time, out);
+            }
+        }
+        out.len() - before
+    }
+
+    fn plain_commands(&self, row: usize, act: Act, time: &[u8], out: &mut Commands) {
+        let (key, field) = (self.rows.key(row), &self.rows.target().timestamp_field);
+        let width = self.rows.width(row);
+        if act == Act::Write {
+            out.begin(4 + 2 * width);
+            out.raw(b"$4\r\nHSET\r\n");
+            out.argument(key);
+            out.argument(field);
+            out.argument(time);
+            out.raw(self.rows.cells(row));
+            out.end();
+        }
+        if let Some(seconds) = self.policy.key_ttl {
+            out.push(&[b"EXPIRE", key, seconds.to_string().as_bytes()]);
+        }
+        if let Some(expiry) = self.expiry(row)
+            && act != Act::Renew
+        {
+            out.begin(6 + width);
+            out.argument(b"HPEXPIREAT");
+            out.argument(key);
+            out.argument(expiry.to_string().as_bytes());
+            out.argument(b"FIELDS");
+            out.argument((width + 1).to_string().as_bytes());
+            out.argument(field);
+            for field in self.rows.fields(row) {
+                out.argument(field);
+            }
+            out.end();
+        }
+    }
+
+    fn atomic_command(&self, row: usize, time: &[u8], out: &mut Commands) {
+        out.begin(9 + 2 * self.rows.width(row));
+        out.raw(b"$7\r\nEVALSHA\r\n");
+        out.argument(script::SHA.as_bytes());
+        out.argument(b"1");
+        out.argument(self.rows.key(row));
+        out.argument(&self.rows.target().timestamp_field);
+        out.argument(time);
+        out.argument(self.policy.key_ttl.unwrap_or(0).to_string().as_bytes());
+        out.argument(if self.policy.renew_skipped {
+            b"1"
+        } else {
+            b"0"
+        });
+        out.argument(self.expiry(row).unwrap_or(0).to_string().as_bytes());
+        out.raw(self.rows.cells(row));
+        out.end();
+    }
+
+    /// When the fields of a row expire, in milliseconds since the epoch; 1 is in the past, 0 no time.
+    fn expiry(&self, row: usize) -> Option<i64> {
+        let life = i128::try_from(self.policy.field_ttl?.as_millis()).ok()?;
+        let end = self.rows.time(row).total_nanos() / 1_000_000 + life;
+        Some(i64::try_from(end).unwrap_or(i64::MAX).max(1))
+    }
+
+    /// Takes the replies to [`commands`](Self::commands) in: acknowledged rows are counted and
+    /// leave, as do refused ones; those that met a passing trouble of the server stay.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Server`] with the view, the first entities that were refused and the server's
+    /// words, once all replies are counted.
+    pub fn acknowledge(&mut self, replies: &[Reply], counts: &mut Counts) -> Result<()> {
+        let acts = std::mem::take(&mut self.acts);
+        let mut replies = replies.iter();
+        if self.policy.newest == Newest::Atomic && !acts.is_empty() {
+            // Were the script refused, every row would be.
+            replies.next();
+        }
+        let (mut refused, mut delayed) = (Refusal::default(), Refusal::default());
+        let mut settled = Vec::with_capacity(acts.len());
+        for (row, act) in acts {
+            let due = self.replies_due(act);
+            let mut outcome = None;
+            let mut error = None;
+            for reply in replies.by_ref().take(due) {
+                match reply {
+                    Reply::Error(words) => error = error.or(Some(words.as_str())),
+                    Reply::Integer(number) => outcome = outcome.or(Some(*number)),
+                    _ => {}
+                }
+            }
+            match error {
+                Some(words) if passes(words) => {
+                    delayed.add(self.rows.target(), self.rows.key(row), words);
+                    continue;
+                }
+                Some(words) => {
+                    counts.failed += 1;
+                    refused.add(self.rows.target(), self.rows.key(row), words);
+                }
+                None => {
+                    let skipped = match self.policy.newest {
+                        Newest::Atomic => match outcome {
+                            Some(2) => !self.repeated,
+                            outcome => outcome == Some(0),
+                        },
+                        _ => act == Act::Renew,
+                    };
+                    if skipped {
+                        counts.skipped += 1;
+                    } else {
+                        counts.written += 1;
+                        counts.replies += due as u64;
+                    }
+                }
+            }
+            settled.push(row);
+        }
+        self.settle(&settled, counts);
+        // Of the rows left, a write may have been done and its time to live been refused.
+        self.repeated |= !self.left.is_empty();
+        refused.into_result(self.rows.target(), "write")?;
+        delayed.into_result(self.rows.target(), "write")
+    }
+
+    fn replies_due(&self, act: Act) -> usize {
+        if self.policy.newest == Newest::Atomic {
+            return 1;
+        }
+        let key = usize::from(self.policy.key_ttl.is_some());
+        let fields = usize::from(self.policy.field_ttl.is_some());
+        match act {
+            Act::Write => 1 + key + fields,
+            Act::Confirm => key + fields,
+            Act::Renew => key,
+        }
+    }
+
+    /// Takes rows, given in their order, off those left.
+    fn settle(&mut self, settled: &[usize], counts: &mut Counts) {
+        let newest = settled.iter().map(|&row| self.rows.time(row)).max();
+        counts.newest = counts.newest.max(newest);
+        let mut settled = settled.iter().copied().peekable();
+        self.left.retain(|&row| settled.next_if_eq(&row).is_none());
+    }
+
+    fn stored_time(&self, row: usize, reply: &Reply) -> Result<EventTime> {
+        let target = self.rows.target();
+        let message = match reply {
+            Reply::Error(words) => {
+                let mut refusal = Refusal::default();
+                refusal.add(target, self.rows.key(row), words);
+                refusal.into_result(target, "read the event timestamp of")?;
+                return Ok(EventTime::default());
+            }
+            Reply::Array(values) => match values.first() {
+                Some(Reply::Bytes(message)) => message,
+                _ => return Ok(EventTime::default()),
+            },
+            _ => return Ok(EventTime::default()),
+        };
+        EventTime::parse(message).map_err(|cause| {
+            Error::new(
+                ErrorKind::Decode,
+                format!(
+                    "the event timestamp of feature view '{}' for {}: {cause}",
+                    target.view,
+                    target.entity(self.rows.key(row))
+                ),
+            )
+        })
+    }
+}
