@@ -14,6 +14,7 @@ __all__ = [
     "EncodedRows",
     "KeyColumn",
     "KeyOwner",
+    "LatestRows",
     "Plan",
     "RowSchema",
     "Task",
@@ -49,6 +50,33 @@ class KeyOwner:
     @property
     def pattern(self) -> bytes: ...
     def owns(self, key: bytes) -> bool: ...
+
+@final
+class LatestRows:
+    """Finds each entity's latest row in a source that is scanned several times.
+
+    ``passes`` is to be asked for again before each pass: the entities that do not fit into
+    ``memory_bytes`` at once are left to later ones.
+    """
+
+    def __new__(
+        cls,
+        join_keys: Sequence[str],
+        event_timestamp: str,
+        created_timestamp: str | None,
+        rows_hint: int,
+        memory_bytes: int,
+    ) -> LatestRows: ...
+    @property
+    def passes(self) -> int: ...
+    def start(self, number: int) -> None: ...
+    def add(self, batch: Any) -> None: ...
+    def finish(self) -> None: ...
+    def mask(self, rows: int) -> Any: ...
+    @property
+    def latest(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
 
 @final
 class Plan:

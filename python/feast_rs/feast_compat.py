@@ -129,6 +129,14 @@ def is_on_demand(view: Any) -> bool:
     return hasattr(view, "source_feature_view_projections")
 
 
+def has_rows(view: Any) -> bool:
+    """Whether rows of a view are keyed and timed by its own definition: feature views with a batch
+    source, and on-demand views; not label views."""
+    return is_on_demand(view) or (
+        getattr(view, "batch_source", None) is not None and hasattr(view, "entity_columns")
+    )
+
+
 def check_vectors(batch: pa.RecordBatch, view: Any) -> None:
     """Feast's check that a vector column is as wide as declared; raises ``ValueError``."""
     check = getattr(utils, "_validate_vector_field_lengths", None)

@@ -225,6 +225,12 @@ class RowColumns:
             raise ArgumentError(f"feature view '{table.name}' has no batch source")
         else:
             event_timestamp = table.batch_source.timestamp_field
+        # Of on-demand views Feast stores the join keys among the features, too.
+        stored = [*table.features, *(table.entity_columns if on_demand else [])]
+        features = [field.name for field in table.features]
+        time_column = [event_timestamp] if isinstance(event_timestamp, str) else []
+        #: The columns that are looked at.
+        self.names = frozenset([*self._keys, *features, *time_column])
         self.schema = _core.RowSchema(
             feast_compat.stored_view_name(table, config),
             config.project,
@@ -233,7 +239,7 @@ class RowColumns:
                 (field.name, field.name, field.dtype.to_value_type().name)
                 for field in table.entity_columns
             ],
-            [(field.name, dtypes.spell(field.dtype)) for field in table.features],
+            [(field.name, dtypes.spell(field.dtype)) for field in stored],
             event_timestamp,
             partial,
             skip_nulls,

@@ -4,6 +4,7 @@
 //! is null.
 
 mod cause;
+mod cells;
 mod check;
 mod collection;
 mod column;
@@ -17,9 +18,14 @@ pub mod field;
 mod inferred;
 mod items;
 pub mod json;
+mod json_lists;
+mod maps;
+mod nested;
 pub mod number;
 pub(crate) mod source;
+mod spelled;
 mod tagged;
+mod texts;
 mod varint;
 pub mod wire;
 mod wire_out;
