@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -68,15 +68,24 @@ def run(pickled: bytes, first: int, last: int) -> None:
     cloudpickle.loads(pickled)(first, last)
 
 
+@pytest.fixture(scope="module")
+def worker() -> Iterator[ProcessPoolExecutor]:
+    """A process that shares nothing with this one."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as worker:
+        yield worker
+
+
 @pytest.mark.parametrize("shipped", [as_spark_ships, as_ray_ships])
 def test_another_process_writes(
-    server: RedisServer, tmp_path: Path, shipped: Callable[[FeatureStore], Any]
+    server: RedisServer,
+    tmp_path: Path,
+    worker: ProcessPoolExecutor,
+    shipped: Callable[[FeatureStore], Any],
 ) -> None:
     store = open_store(tmp_path, server.address)
     pickled = cloudpickle.dumps(shipped(store))
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as workers:
-        tasks = [workers.submit(run, pickled, first, first + 10) for first in range(0, 40, 10)]
-        assert [task.result(120) for task in tasks] == [None] * 4
+    tasks = [worker.submit(run, pickled, first, first + 10) for first in range(0, 40, 10)]
+    assert [task.result(120) for task in tasks] == [None] * 4
     check(store, read, range(40))
 
 
@@ -116,7 +125,8 @@ def test_an_error_comes_back(by: ModuleType) -> None:
     names = [name for name in feast_rs.__all__ if name.endswith("Error")]
     assert len(names) > 10
     for name in names:
-        error = getattr(feast_rs, name)("what happened")
+        more = [feast_rs.MaterializationReport([])] if name == "MaterializationError" else []
+        error = getattr(feast_rs, name)("what happened", *more)
         back = by.loads(by.dumps(error))
         assert type(back) is type(error)
         assert str(back) == "what happened"

@@ -56,4 +56,6 @@ def generate(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    generate(Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "feature_repo/data"))
+    generate(
+        Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "feature_repo/data")
+    )

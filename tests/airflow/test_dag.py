@@ -62,14 +62,14 @@ def rows_of(example: Path, view: str, until: datetime) -> pd.DataFrame:
 
 def assert_readable(store: FeatureStore, view: str, key: str, rows: pd.DataFrame) -> None:
     """Each entity's latest row is what a service reads."""
-    latest = rows.groupby(key).last().reset_index()
+    latest = rows.drop_duplicates(key, keep="last")
     features = [name for name in latest.columns if name not in (key, "event_timestamp")]
     answer = store.get_online_features(
         [f"{view}:{name}" for name in features], {key: latest[key].tolist()}
-    ).to_df()
+    ).to_dict()
     for name in features:
-        expected = latest[name].tolist()
-        assert [value or None for value in expected] == answer[name].tolist(), name
+        expected = [None if pd.isna(value) else value for value in latest[name].tolist()]
+        assert answer[name] == expected, name
 
 
 def test_the_tasks_are_the_views(dag: Any, store: FeatureStore) -> None:

@@ -15,6 +15,7 @@ from airflow.sdk import CronDataIntervalTimetable, dag, get_current_context, tas
 
 if TYPE_CHECKING:
     from feast import FeatureStore
+
     from feast_rs import ViewReport
 
 REPOSITORY = os.environ.get("FEATURE_REPO", str(Path(__file__).parents[1] / "feature_repo"))
@@ -48,8 +49,9 @@ def materialize_features() -> None:
 def materialize(view: str) -> dict[str, Any]:
     """Materializes the run's interval of a feature view, verifies it and returns the report."""
     # Imported here, where the task runs, and not by the scheduler.
-    import feast_rs
     from feast import FeatureStore
+
+    import feast_rs
 
     context = get_current_context()
     store = FeatureStore(REPOSITORY)
