@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pendulum
 import pyarrow as pa
 import pytest
 from feast import BatchFeatureView, Entity, Field, PushSource, StreamFeatureView, ValueType, utils
@@ -238,6 +239,13 @@ def test_a_range_without_zone_is_in_utc(make: Make, tmp_path: Path) -> None:
     path = parquet(tmp_path / "a.parquet", drivers(count=300, rows=300), 50)
     both = make(lambda: view("stats", path))
     start = (NOON + timedelta(seconds=100)).replace(tzinfo=None)
+    assert len(both.materialize(start, start + timedelta(seconds=10))) == 11
+
+
+def test_a_range_as_airflow_gives_it(make: Make, tmp_path: Path) -> None:
+    path = parquet(tmp_path / "a.parquet", drivers(count=300, rows=300), 50)
+    both = make(lambda: view("stats", path))
+    start = pendulum.instance(NOON).in_timezone("America/New_York") + timedelta(seconds=100)
     assert len(both.materialize(start, start + timedelta(seconds=10))) == 11
 
 

@@ -222,9 +222,12 @@ def _column(batch: pa.RecordBatch, field: pa.Field, constants: dict[str, pa.Scal
 
 def _whole_units(start: datetime, end: datetime, per_second: int) -> tuple[int, int]:
     """The first and the last whole unit since the epoch from `start` to `end`."""
-    microsecond = timedelta(microseconds=1)
-    low = -(-((start - _EPOCH) // microsecond) * per_second // 10**6)
-    high = ((end - _EPOCH) // microsecond) * per_second // 10**6
+    # Airflow's times are pendulum's, whose difference is no plain timedelta.
+    first, last = (
+        datetime.__sub__(moment, _EPOCH) // timedelta(microseconds=1) for moment in (start, end)
+    )
+    low = -(-first * per_second // 10**6)
+    high = last * per_second // 10**6
     return max(low, _INT64[0]), min(high, _INT64[1])
 
 

@@ -329,7 +329,8 @@ def instant(timestamp: datetime) -> tuple[int, int]:
     """Seconds since the epoch and nanoseconds of a datetime, which is UTC without a zone."""
     if timestamp.tzinfo is None:
         timestamp = timestamp.replace(tzinfo=timezone.utc)
-    since = timestamp - _EPOCH
+    # Of a pendulum the operator gives no plain timedelta, and before the epoch a wrong one.
+    since = datetime.__sub__(timestamp, _EPOCH)
     return since.days * 86400 + since.seconds, since.microseconds * 1000
 
 
