@@ -102,6 +102,7 @@ NULLABLE: list[Case] = [
     (ft.Int64, pa.string(), ints(64).map(str)),
     *((ft.Int32, kind, st.integers(-999, 999).map(PyDecimal)) for kind in DECIMAL_TYPES),
     (ft.Int32, pa.bool_(), st.booleans()),
+    (ft.Int64, pa.decimal128(38, 0), ints(64).map(PyDecimal)),
     *((ft.Float32, *kind) for kind in (*INTEGERS, *WIDE)),
     (ft.Float32, pa.float16(), HALVES),
     (ft.Float32, pa.float32(), FLOATS32),

@@ -15,7 +15,7 @@ use arrow_buffer::ScalarBuffer;
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{DataType, Field as ArrowField, TimeUnit};
 
-use super::texts::{decimals, texts};
+use super::texts::{decimal_digits, decimals, texts};
 use crate::error::{Error, ErrorKind, Result};
 
 /// An encoding error.
@@ -93,6 +93,13 @@ pub(super) fn is_time(data_type: &DataType) -> bool {
 /// floats of integers beside nulls, which are then not a number.
 pub(super) fn integers(array: &dyn Array) -> Result<Int64Array> {
     let array = plain(array)?;
+    if let Some((digits, scale)) = decimal_digits(&array) {
+        let integers = digits.iter().map(|digits| match digits {
+            Some(digits) => whole(digits, scale).map(Some),
+            None => Ok(None),
+        });
+        return integers.collect();
+    }
     match array.data_type() {
         DataType::Int64 => Ok(array.as_primitive::<Int64Type>().clone()),
         data_type
@@ -103,11 +110,6 @@ pub(super) fn integers(array: &dyn Array) -> Result<Int64Array> {
             Ok(integers.as_primitive::<Int64Type>().clone())
         }
         data_type if data_type.is_floating() => doubles(&array)?.iter().map(integral).collect(),
-        data_type if is_decimal(data_type) => {
-            let texts = decimals(&array)?;
-            let integers = texts.iter().map(|text| text.map(whole).transpose());
-            integers.collect()
-        }
         data_type if is_text(data_type) => {
             let texts = texts(&array)?;
             let integers = texts.iter().map(|text| text.map(parsed).transpose());
@@ -138,14 +140,23 @@ fn parsed(text: &[u8]) -> Result<i64> {
         .map_err(|_| cannot(format!("{text:?} is not a 64-bit integer")))
 }
 
-/// The integer that the text of a decimal spells, which may have zeros after its point.
-fn whole(text: &[u8]) -> Result<i64> {
-    match text.iter().position(|&byte| byte == b'.') {
-        Some(point) if text[point + 1..].iter().all(|&digit| digit == b'0') => {
-            parsed(&text[..point])
+/// The integer that digits x 10^-scale are.
+fn whole(digits: &str, scale: i8) -> Result<i64> {
+    let places = usize::from(scale.unsigned_abs());
+    let spelled = match digits.trim_start_matches('-').len().checked_sub(places) {
+        _ if digits == "0" => digits.to_owned(),
+        _ if scale <= 0 => format!("{digits}{}", "0".repeat(places)),
+        Some(1..)
+            if digits[digits.len() - places..]
+                .bytes()
+                .all(|digit| digit == b'0') =>
+        {
+            digits[..digits.len() - places].to_owned()
         }
-        _ => parsed(text),
-    }
+        _ => return Err(cannot(format!("{digits}E-{scale} is not an integer"))),
+    };
+    let integer = spelled.parse();
+    integer.map_err(|_| cannot(format!("{spelled} is not a 64-bit integer")))
 }
 
 /// Floats of any width, integers, bools, decimals and texts of numbers.
@@ -312,7 +323,18 @@ mod tests {
         assert_eq!(integral(Some(-0.0)).unwrap(), Some(0));
         assert!(integral(Some(9_223_372_036_854_775_808.0)).is_err());
         assert!(integers(&UInt64Array::from(vec![1 << 63])).is_err());
-        assert_eq!(whole(b"-3.00").unwrap(), -3);
-        assert!(whole(b"3.01").is_err());
+        for (digits, scale, integer) in [
+            ("-300", 2, Some(-3)),
+            ("0", 9, Some(0)),
+            ("5", 0, Some(5)),
+            ("12", -3, Some(12_000)),
+            ("301", 2, None),
+            ("5", 2, None),
+            ("100", 3, None),
+            ("-9223372036854775808", 0, Some(i64::MIN)),
+            ("9223372036854775808", 0, None),
+        ] {
+            assert_eq!(whole(digits, scale).ok(), integer, "{digits} {scale}");
+        }
     }
 }

@@ -201,22 +201,31 @@ pub(super) fn uuids(array: &dyn Array) -> Result<Texts> {
 /// Decimals, from texts or Arrow's decimals, which are written as Python's `str(Decimal)` does.
 pub(super) fn decimals(array: &dyn Array) -> Result<Texts> {
     let array = plain(array)?;
-    match *array.data_type() {
-        DataType::Decimal32(_, scale) => Ok(spelled::<Decimal32Type>(&array, scale)),
-        DataType::Decimal64(_, scale) => Ok(spelled::<Decimal64Type>(&array, scale)),
-        DataType::Decimal128(_, scale) => Ok(spelled::<Decimal128Type>(&array, scale)),
-        DataType::Decimal256(_, scale) => Ok(spelled::<Decimal256Type>(&array, scale)),
-        _ => texts(&array),
-    }
+    let Some((digits, scale)) = decimal_digits(&array) else {
+        return texts(&array);
+    };
+    let decimals: LargeStringArray = digits
+        .into_iter()
+        .map(|digits| digits.map(|digits| python_decimal(&digits, scale)))
+        .collect();
+    Ok(decimals.into())
 }
 
-fn spelled<T: ArrowPrimitiveType<Native: Display>>(array: &dyn Array, scale: i8) -> Texts {
+/// The digits of Arrow's decimals and their scale: digits x 10^-scale; `None` of other arrays.
+pub(super) fn decimal_digits(array: &dyn Array) -> Option<(Vec<Option<String>>, i8)> {
+    Some(match *array.data_type() {
+        DataType::Decimal32(_, scale) => (digits::<Decimal32Type>(array), scale),
+        DataType::Decimal64(_, scale) => (digits::<Decimal64Type>(array), scale),
+        DataType::Decimal128(_, scale) => (digits::<Decimal128Type>(array), scale),
+        DataType::Decimal256(_, scale) => (digits::<Decimal256Type>(array), scale),
+        _ => return None,
+    })
+}
+
+fn digits<T: ArrowPrimitiveType<Native: Display>>(array: &dyn Array) -> Vec<Option<String>> {
     let array: &PrimitiveArray<T> = array.as_primitive();
-    let texts: LargeStringArray = array
-        .iter()
-        .map(|digits| digits.map(|digits| python_decimal(&digits.to_string(), scale)))
-        .collect();
-    texts.into()
+    let digits = array.iter().map(|digits| Some(digits?.to_string()));
+    digits.collect()
 }
 
 /// The text of digits x 10^-scale by the General Decimal Arithmetic's to-scientific-string.
