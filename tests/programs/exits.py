@@ -10,35 +10,22 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
 
 from feast import FeatureStore
 
 from tests.support.drivers import check, read, read_async, read_on_new_loop
 
 
-def run_daemons(count: int, work: Callable[[], object], begun: threading.Semaphore) -> None:
-    """Starts daemon threads, and waits until all are past their first read: in that one Feast has
-    pydantic make the configuration, which aborts when the interpreter ends meanwhile."""
-    for _ in range(count):
-        threading.Thread(target=work, daemon=True).start()
-    for _ in range(count):
-        begun.acquire()
-    time.sleep(0.05)
-
-
 def daemon_threads(store: FeatureStore) -> None:
     """Blocking reads in daemon threads, which the interpreter leaves behind."""
 
-    begun = threading.Semaphore(0)
-
     def keep_reading() -> None:
-        read(store, range(50)).to_dict()
-        begun.release()
         while True:
             read(store, range(50)).to_dict()
 
-    run_daemons(4, keep_reading, begun)
+    for _ in range(4):
+        threading.Thread(target=keep_reading, daemon=True).start()
+    time.sleep(0.05)
 
 
 def blocked_daemon_threads(store: FeatureStore) -> None:
@@ -51,15 +38,13 @@ def blocked_daemon_threads(store: FeatureStore) -> None:
 def daemon_loops(store: FeatureStore) -> None:
     """Asynchronous reads on loops of daemon threads."""
 
-    begun = threading.Semaphore(0)
-
     async def keep_reading() -> None:
-        await read_async(store, range(20))
-        begun.release()
         while True:
             await asyncio.gather(*(read_async(store, range(20)) for _ in range(8)))
 
-    run_daemons(2, lambda: asyncio.run(keep_reading()), begun)
+    for _ in range(2):
+        threading.Thread(target=lambda: asyncio.run(keep_reading()), daemon=True).start()
+    time.sleep(0.05)
 
 
 def pending_tasks(store: FeatureStore) -> None:
@@ -96,6 +81,8 @@ def main(path: str, times: str, *scenes: str) -> None:
     """Forks children, each of which plays a scene and leaves by the end of this program."""
     store = FeatureStore(path)
     store.list_feature_views()
+    # Made here once: pydantic aborts when the interpreter ends while a daemon thread is in it.
+    assert store.config.online_store
     for scene in scenes:
         for _ in range(int(times)):
             child = os.fork()
