@@ -9,7 +9,7 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 use pyo3_arrow::PyRecordBatch;
 
 use super::collector::CollectorPause;
-use super::objects::{Hint, ListMaker};
+use super::objects::{Hint, ObjectColumn, ObjectMaker};
 use super::schemas::Schemas;
 use crate::error::{Error, ErrorKind};
 use crate::features::{
@@ -122,14 +122,16 @@ impl Answer {
     fn to_dict<'py>(&self, py: Python<'py>, event_times: bool) -> PyResult<Bound<'py, PyDict>> {
         let features = self.features();
         let lists = column_lists(py, &features)?;
+        if !event_times {
+            let names = (0..features.width()).map(|column| features.name(column));
+            return self.schemas.template.dict(py, names, lists);
+        }
         let dict = PyDict::new(py);
         for (column, list) in lists.into_iter().enumerate() {
             dict.set_item(features.name(column), list)?;
-            if event_times {
-                let times = features.event_times(column)?;
-                let seconds = PyList::new(py, times.iter().map(|time| time.seconds))?;
-                dict.set_item(format!("{}__ts", features.name(column)), seconds)?;
-            }
+            let times = features.event_times(column)?;
+            let seconds = PyList::new(py, times.iter().map(|time| time.seconds))?;
+            dict.set_item(format!("{}__ts", features.name(column)), seconds)?;
         }
         Ok(dict)
     }
@@ -166,7 +168,7 @@ impl Answer {
         let features = self.features();
         let columns = features.distinct().into_iter();
         columns
-            .filter(|&column| is_number(&features.dtype(column)))
+            .filter(|&column| is_number(features.dtype(column)))
             .map(|column| features.name(column).to_owned())
             .collect()
     }
@@ -285,25 +287,27 @@ impl Answer {
 /// theirs before the next rows' turn.
 fn column_lists<'py>(py: Python<'py>, features: &Features) -> PyResult<Vec<Bound<'py, PyList>>> {
     let _pause = CollectorPause::new();
-    let mut lists: Vec<ListMaker<'py>> = (0..features.width())
-        .map(|column| ListMaker::new(py, Hint::of(&features.dtype(column)), features.rows()))
-        .collect();
+    let mut maker = ObjectMaker::new(py);
+    let mut columns = (0..features.width())
+        .map(|column| ObjectColumn::new(py, Hint::of(features.dtype(column)), features.rows()))
+        .collect::<PyResult<Vec<_>>>()?;
     for start in (0..features.rows()).step_by(BLOCK_ROWS) {
         let rows = start..features.rows().min(start + BLOCK_ROWS);
         features.warm(rows.clone());
-        for (column, list) in lists.iter_mut().enumerate() {
+        for (index, column) in columns.iter_mut().enumerate() {
             let failed = |row: usize, cause: &dyn std::fmt::Display| -> PyErr {
-                features.cell_error(column, row, cause).into()
+                features.cell_error(index, row, cause).into()
             };
-            if let Some(key) = features.key(column) {
+            if let Some(key) = features.key(index) {
                 let (cells, ends) = key.cells(rows.clone());
-                list.extend(Cells::joined(&cells, &ends), failed)?;
+                let cells = Cells::joined(&cells, &ends);
+                ObjectMaker::new(py).fill(column, cells, failed)?;
             } else {
-                list.extend(features.cells(column, rows.clone()), failed)?;
+                maker.fill(column, features.cells(index, rows.clone()), failed)?;
             }
         }
     }
-    lists.into_iter().map(ListMaker::finish).collect()
+    Ok(columns.into_iter().map(ObjectColumn::finish).collect())
 }
 
 /// Whether values of a declared type are numbers to a model.
