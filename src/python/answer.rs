@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use foldhash::fast::RandomState;
 use numpy::{PyArray1, PyArray2, PyArrayMethods, ToPyArray};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use pyo3_arrow::PyRecordBatch;
 
@@ -163,26 +165,18 @@ impl Answer {
             .collect()
     }
 
-    /// The names of the columns whose declared type is a number to a model.
-    fn numbers(&self) -> Vec<String> {
-        let features = self.features();
-        let columns = features.distinct().into_iter();
-        columns
-            .filter(|&column| is_number(features.dtype(column)))
-            .map(|column| features.name(column).to_owned())
-            .collect()
-    }
-
-    /// Rows x columns of float32 or float64, C-contiguous.
+    /// Rows x columns of float32 or float64, C-contiguous. With `numbers`, names of other columns
+    /// than those whose declared type is a number to a model are passed over.
     fn matrix<'py>(
         &self,
         py: Python<'py>,
-        names: Vec<String>,
+        names: Vec<PyBackedStr>,
+        numbers: bool,
         double: bool,
         null: f64,
     ) -> PyResult<Bound<'py, PyAny>> {
         let features = self.features();
-        let columns = columns_of(&features, &names)?;
+        let columns = columns_of(&features, &names, numbers)?;
         if double {
             Ok(matrix(py, &features, &columns, null)?.into_any())
         } else {
@@ -322,25 +316,36 @@ fn is_number(dtype: &FeastType) -> bool {
     )
 }
 
-/// The columns of these names.
-fn columns_of(features: &Features, names: &[String]) -> Result<Vec<usize>, Error> {
-    let shown = features.distinct();
-    let places: HashMap<&str, usize> = shown.iter().map(|&c| (features.name(c), c)).collect();
-    names
-        .iter()
-        .map(|name| {
-            places.get(name.as_str()).copied().ok_or_else(|| {
-                let known: Vec<&str> = shown.iter().map(|&c| features.name(c)).collect();
-                Error::new(
-                    ErrorKind::Argument,
-                    format!(
-                        "no column '{name}' in the answer; it has {}",
-                        known.join(", ")
-                    ),
-                )
-            })
-        })
-        .collect()
+/// The columns of these names; with `numbers`, those of them that are numbers. Of columns of one
+/// name the last one is meant.
+fn columns_of(
+    features: &Features,
+    names: &[PyBackedStr],
+    numbers: bool,
+) -> Result<Vec<usize>, Error> {
+    let mut places = HashMap::with_capacity_and_hasher(features.width(), RandomState::default());
+    places.extend((0..features.width()).map(|column| (features.name(column), column)));
+    let mut columns = Vec::with_capacity(names.len());
+    for name in names {
+        match places.get(&**name) {
+            Some(&column) if !numbers || is_number(features.dtype(column)) => columns.push(column),
+            None if !numbers => return Err(no_column(features, name)),
+            _ => {}
+        }
+    }
+    Ok(columns)
+}
+
+fn no_column(features: &Features, name: &str) -> Error {
+    let shown = features.distinct().into_iter();
+    let known: Vec<&str> = shown.map(|column| features.name(column)).collect();
+    Error::new(
+        ErrorKind::Argument,
+        format!(
+            "no column '{name}' in the answer; it has {}",
+            known.join(", ")
+        ),
+    )
 }
 
 fn matrix<'py, T: MatrixFloat + numpy::Element>(
