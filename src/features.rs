@@ -180,17 +180,17 @@ impl Features {
 
     /// The declared type of a column.
     #[must_use]
-    pub fn dtype(&self, column: usize) -> FeastType {
+    pub fn dtype(&self, column: usize) -> &FeastType {
         match self.columns[column] {
             Source::Key(key) => match self.keys[key].key_type() {
-                KeyType::Bytes => FeastType::Bytes,
-                KeyType::String => FeastType::String,
-                KeyType::Int32 => FeastType::Int32,
-                KeyType::Int64 => FeastType::Int64,
-                KeyType::UnixTimestamp => FeastType::UnixTimestamp,
+                KeyType::Bytes => &FeastType::Bytes,
+                KeyType::String => &FeastType::String,
+                KeyType::Int32 => &FeastType::Int32,
+                KeyType::Int64 => &FeastType::Int64,
+                KeyType::UnixTimestamp => &FeastType::UnixTimestamp,
             },
-            Source::Feature(feature) => self.plan.columns()[feature].dtype.clone(),
-            Source::Added(added) => self.added[added].dtype.clone(),
+            Source::Feature(feature) => &self.plan.columns()[feature].dtype,
+            Source::Added(added) => &self.added[added].dtype,
         }
     }
 
@@ -205,7 +205,7 @@ impl Features {
         let shown = self.distinct();
         let mut decoders: Vec<ColumnDecoder> = shown
             .iter()
-            .map(|&column| ColumnDecoder::new(&self.dtype(column), self.rows))
+            .map(|&column| ColumnDecoder::new(self.dtype(column), self.rows))
             .collect();
         for start in (0..self.rows).step_by(BLOCK_ROWS) {
             let rows = start..self.rows.min(start + BLOCK_ROWS);

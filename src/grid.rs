@@ -39,17 +39,44 @@ struct Block {
 }
 
 impl Grid {
+    /// The values of one field of a key group.
+    #[must_use]
+    pub fn field(&self, group: usize, field: usize) -> FieldCells<'_> {
+        let block = self.blocks[group];
+        FieldCells {
+            cells: self.cells.get(block.base + field..).unwrap_or_default(),
+            width: block.width,
+            bytes: self.buffer.filled(),
+        }
+    }
+
     /// The bytes of a value; `None` when the hash has no such field.
     #[must_use]
-    #[inline]
     pub fn cell(&self, group: usize, entity: usize, field: usize) -> Option<&[u8]> {
-        let block = self.blocks[group];
-        let cell = self.cells[block.base + entity * block.width + field];
+        self.field(group, field).get(entity)
+    }
+}
+
+/// The values of one field.
+#[derive(Clone, Copy, Debug)]
+pub struct FieldCells<'a> {
+    /// All cells from the first entity's on.
+    cells: &'a [Cell],
+    width: usize,
+    bytes: &'a [u8],
+}
+
+impl<'a> FieldCells<'a> {
+    /// The bytes of an entity's value; `None` when its hash has no such field.
+    #[must_use]
+    #[inline]
+    pub fn get(self, entity: usize) -> Option<&'a [u8]> {
+        let cell = self.cells[entity * self.width];
         if cell == ABSENT {
             return None;
         }
         let start = cell.start as usize;
-        Some(&self.buffer.filled()[start..start + cell.len as usize])
+        Some(&self.bytes[start..start + cell.len as usize])
     }
 }
 

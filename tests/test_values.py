@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 
 import feast_rs
 from feast_rs import _core, dtypes
+from feast_rs.response import OnlineResponse
 
 UTC = timezone.utc
 INT32 = st.integers(-(2**31), 2**31 - 1)
@@ -93,7 +94,10 @@ def stock_objects(cells: list[bytes], dtype: Any) -> list[Any]:
 
 
 def objects(cells: list[bytes | None], dtype: Any) -> list[Any]:
-    return _core.values_to_objects(cells, dtypes.spell(dtype))
+    column = _core.Column("value", dtypes.spell(dtype), [cell or b"" for cell in cells])
+    answer = OnlineResponse(_core.Answer.of_columns(len(cells), [column])).to_dict()
+    values: list[Any] = answer["value"]
+    return values
 
 
 def assert_objects_are_stocks(cells: list[bytes], dtype: Any) -> None:
@@ -338,7 +342,7 @@ def test_uuids() -> None:
     assert objects([listed.SerializeToString()], ft.Array(ft.Uuid)) == [values]
     assert_objects_are_stocks([listed.SerializeToString()], ft.Array(ft.TimeUuid))
     broken = Value(uuid_val="no uuid").SerializeToString()
-    with pytest.raises(feast_rs.DecodeError, match="cell 1: badly formed") as caught:
+    with pytest.raises(feast_rs.DecodeError, match="row 1: badly formed") as caught:
         objects([None, broken], ft.Uuid)
     assert isinstance(caught.value, ValueError)
 
@@ -370,7 +374,7 @@ def test_a_newer_feasts_value_is_never_null() -> None:
     assert Value.FromString(newer).WhichOneof("val") is None
     with pytest.raises(feast_rs.DecodeError, match=r"cell 1: .*field 51"):
         feast_rs.decode_values([None, newer], ft.Int64)
-    with pytest.raises(feast_rs.DecodeError, match=r"cell 1: .*field 51"):
+    with pytest.raises(feast_rs.DecodeError, match=r"row 1: .*field 51"):
         objects([None, newer], ft.Int64)
 
 

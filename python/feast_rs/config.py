@@ -192,7 +192,9 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
     @property
     def connection_key(self) -> str:
         """Equal for settings that lead to the same connections; tells nothing of them."""
-        return self._connection_key
+        # Read at every request; `self._connection_key` would take pydantic 2 us.
+        key: str = (self.__pydantic_private__ or {})["_connection_key"]
+        return key
 
     def _check(self) -> None:
         if self.atomic_writes and self.skip_dedup:

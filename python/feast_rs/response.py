@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from feast_rs.dtypes import DType
 
+_FLOATS = (np.dtype("float32"), np.dtype("float64"))
+
 
 class OnlineResponse(FeastOnlineResponse):
     """Feast's ``OnlineResponse``, which decodes what is asked for and when it is asked for.
@@ -34,7 +36,7 @@ class OnlineResponse(FeastOnlineResponse):
     def __init__(
         self,
         answer: _core.Answer,
-        feature_types: Mapping[str, ValueType] | None = None,
+        feature_types: dict[str, ValueType] | None = None,
         versions: list[tuple[str, int]] | None = None,
         requested: Sequence[str] | None = None,
     ) -> None:
@@ -47,7 +49,7 @@ class OnlineResponse(FeastOnlineResponse):
             requested: The features' columns in the order in which they were asked for.
         """
         self._answer = answer
-        self._feature_types = dict(feature_types or {})
+        self._feature_types = feature_types or {}
         self._versions = versions or []
         self._requested = requested
         self._proto: GetOnlineFeaturesResponse | None = None
@@ -56,7 +58,7 @@ class OnlineResponse(FeastOnlineResponse):
     def from_proto(
         cls,
         proto: GetOnlineFeaturesResponse,
-        feature_types: Mapping[str, ValueType] | None = None,
+        feature_types: dict[str, ValueType] | None = None,
         declared: Mapping[str, DType] | None = None,
         requested: Sequence[str] | None = None,
     ) -> OnlineResponse:
@@ -137,13 +139,13 @@ class OnlineResponse(FeastOnlineResponse):
             DecodeError: A value is no number.
         """
         kind = np.dtype(dtype)
-        if kind not in (np.dtype("float32"), np.dtype("float64")):
+        if kind not in _FLOATS:
             raise ValueError(f"dtype must be float32 or float64, not {kind}")
+        by_default = features is None
         if features is None:
-            numbers = set(self._answer.numbers())
-            asked = self._answer.names if self._requested is None else self._requested
-            features = [name for name in asked if name in numbers]
-        return self._answer.matrix(list(features), kind == np.dtype("float64"), null_value)
+            features = self._answer.names if self._requested is None else self._requested
+        double = kind == _FLOATS[1]
+        return self._answer.matrix(list(features), by_default, double, null_value)
 
     @property
     def statuses(self) -> dict[str, npt.NDArray[np.uint8]]:

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{Features, Source, Status};
-use crate::grid::Grid;
+use crate::grid::FieldCells;
 use crate::plan::GroupRows;
 
 /// Iterates over the cells of some rows; `None` is a null without bytes.
@@ -16,10 +16,8 @@ pub struct Cells<'a> {
 #[derive(Clone, Debug)]
 enum From<'a> {
     Grid {
-        grid: &'a Grid,
+        field: FieldCells<'a>,
         groups: &'a GroupRows,
-        group: usize,
-        field: usize,
         strict: Option<&'a [Status]>,
     },
     Joined {
@@ -48,16 +46,14 @@ impl<'a> Iterator for Cells<'a> {
         let row = self.rows.next()?;
         Some(match self.from {
             From::Grid {
-                grid,
-                groups,
-                group,
                 field,
+                groups,
                 strict,
             } => {
                 let entity = groups.entity(row);
                 match strict {
                     Some(statuses) if statuses[entity] != Status::Present => None,
-                    _ => grid.cell(group, entity, field),
+                    _ => field.get(entity),
                 }
             }
             From::Joined { cells, ends } => {
@@ -84,10 +80,8 @@ impl Features {
             (Source::Feature(index), Some(grid)) => {
                 let feature = &self.plan.columns()[index];
                 From::Grid {
-                    grid,
+                    field: grid.field(feature.group, feature.field),
                     groups: &self.groups[feature.group],
-                    group: feature.group,
-                    field: feature.field,
                     strict: self.strict.as_ref().map(|strict| strict[index].as_slice()),
                 }
             }

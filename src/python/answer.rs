@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use foldhash::fast::RandomState;
 use numpy::{PyArray1, PyArray2, PyArrayMethods, ToPyArray};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use pyo3_arrow::PyRecordBatch;
 
 use super::collector::CollectorPause;
-use super::objects::{Hint, ListMaker};
+use super::objects::{Hint, ObjectColumn, ObjectMaker};
 use super::schemas::Schemas;
 use crate::error::{Error, ErrorKind};
 use crate::event_time::EventTime;
@@ -121,14 +123,16 @@ impl Answer {
     fn to_dict<'py>(&self, py: Python<'py>, event_times: bool) -> PyResult<Bound<'py, PyDict>> {
         let features = self.features();
         let lists = column_lists(py, &features)?;
+        if !event_times {
+            let names = (0..features.width()).map(|column| features.name(column));
+            return self.schemas.template.dict(py, names, lists);
+        }
         let dict = PyDict::new(py);
         for (column, list) in lists.into_iter().enumerate() {
             dict.set_item(features.name(column), list)?;
-            if event_times {
-                let times = features.event_times(column)?;
-                let seconds = PyList::new(py, times.iter().map(|time| time.seconds))?;
-                dict.set_item(format!("{}__ts", features.name(column)), seconds)?;
-            }
+            let times = features.event_times(column)?;
+            let seconds = PyList::new(py, times.iter().map(|time| time.seconds))?;
+            dict.set_item(format!("{}__ts", features.name(column)), seconds)?;
         }
         Ok(dict)
     }
@@ -160,26 +164,18 @@ impl Answer {
             .collect()
     }
 
-    /// The names of the columns whose declared type is a number to a model.
-    fn numbers(&self) -> Vec<String> {
-        let features = self.features();
-        let columns = features.distinct().into_iter();
-        columns
-            .filter(|&column| is_number(&features.dtype(column)))
-            .map(|column| features.name(column).to_owned())
-            .collect()
-    }
-
-    /// Rows x columns of float32 or float64, C-contiguous.
+    /// Rows x columns of float32 or float64, C-contiguous. With `numbers`, names of other columns
+    /// than those whose declared type is a number to a model are passed over.
     fn matrix<'py>(
         &self,
         py: Python<'py>,
-        names: Vec<String>,
+        names: Vec<PyBackedStr>,
+        numbers: bool,
         double: bool,
         null: f64,
     ) -> PyResult<Bound<'py, PyAny>> {
         let features = self.features();
-        let columns = columns_of(&features, &names)?;
+        let columns = columns_of(&features, &names, numbers)?;
         if double {
             Ok(matrix(py, &features, &columns, null)?.into_any())
         } else {
@@ -284,25 +280,27 @@ impl Answer {
 /// theirs before the next rows' turn.
 fn column_lists<'py>(py: Python<'py>, features: &Features) -> PyResult<Vec<Bound<'py, PyList>>> {
     let _pause = CollectorPause::new();
-    let mut lists: Vec<ListMaker<'py>> = (0..features.width())
-        .map(|column| ListMaker::new(py, Hint::of(&features.dtype(column)), features.rows()))
-        .collect();
+    let mut maker = ObjectMaker::new(py);
+    let mut columns = (0..features.width())
+        .map(|column| ObjectColumn::new(py, Hint::of(features.dtype(column)), features.rows()))
+        .collect::<PyResult<Vec<_>>>()?;
     for start in (0..features.rows()).step_by(BLOCK_ROWS) {
         let rows = start..features.rows().min(start + BLOCK_ROWS);
         features.warm(rows.clone());
-        for (column, list) in lists.iter_mut().enumerate() {
+        for (index, column) in columns.iter_mut().enumerate() {
             let failed = |row: usize, cause: &dyn std::fmt::Display| -> PyErr {
-                features.cell_error(column, row, cause).into()
+                features.cell_error(index, row, cause).into()
             };
-            if let Some(key) = features.key(column) {
+            if let Some(key) = features.key(index) {
                 let (cells, ends) = key.cells(rows.clone());
-                list.extend(Cells::joined(&cells, &ends), failed)?;
+                let cells = Cells::joined(&cells, &ends);
+                ObjectMaker::new(py).fill(column, cells, failed)?;
             } else {
-                list.extend(features.cells(column, rows.clone()), failed)?;
+                maker.fill(column, features.cells(index, rows.clone()), failed)?;
             }
         }
     }
-    lists.into_iter().map(ListMaker::finish).collect()
+    Ok(columns.into_iter().map(ObjectColumn::finish).collect())
 }
 
 /// Whether values of a declared type are numbers to a model.
@@ -317,25 +315,36 @@ fn is_number(dtype: &FeastType) -> bool {
     )
 }
 
-/// The columns of these names.
-fn columns_of(features: &Features, names: &[String]) -> Result<Vec<usize>, Error> {
-    let shown = features.distinct();
-    let places: HashMap<&str, usize> = shown.iter().map(|&c| (features.name(c), c)).collect();
-    names
-        .iter()
-        .map(|name| {
-            places.get(name.as_str()).copied().ok_or_else(|| {
-                let known: Vec<&str> = shown.iter().map(|&c| features.name(c)).collect();
-                Error::new(
-                    ErrorKind::Argument,
-                    format!(
-                        "no column '{name}' in the answer; it has {}",
-                        known.join(", ")
-                    ),
-                )
-            })
-        })
-        .collect()
+/// The columns of these names; with `numbers`, those of them that are numbers. Of columns of one
+/// name the last one is meant.
+fn columns_of(
+    features: &Features,
+    names: &[PyBackedStr],
+    numbers: bool,
+) -> Result<Vec<usize>, Error> {
+    let mut places = HashMap::with_capacity_and_hasher(features.width(), RandomState::default());
+    places.extend((0..features.width()).map(|column| (features.name(column), column)));
+    let mut columns = Vec::with_capacity(names.len());
+    for name in names {
+        match places.get(&**name) {
+            Some(&column) if !numbers || is_number(features.dtype(column)) => columns.push(column),
+            None if !numbers => return Err(no_column(features, name)),
+            _ => {}
+        }
+    }
+    Ok(columns)
+}
+
+fn no_column(features: &Features, name: &str) -> Error {
+    let shown = features.distinct().into_iter();
+    let known: Vec<&str> = shown.map(|column| features.name(column)).collect();
+    Error::new(
+        ErrorKind::Argument,
+        format!(
+            "no column '{name}' in the answer; it has {}",
+            known.join(", ")
+        ),
+    )
 }
 
 fn matrix<'py, T: MatrixFloat + numpy::Element>(

@@ -19,6 +19,7 @@ mod objects;
 mod plan;
 mod runtime;
 mod schemas;
+mod template;
 mod values;
 mod write;
 
@@ -40,7 +41,7 @@ mod _core {
     #[pymodule_export]
     use super::plan::Plan;
     #[pymodule_export]
-    use super::values::{decode_values, encode_values, values_to_objects};
+    use super::values::{decode_values, encode_values};
     #[pymodule_export]
     use super::write::{EncodedRows, RowSchema, WriteBatch, WritePolicy, WriteStream};
 }

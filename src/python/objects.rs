@@ -5,18 +5,27 @@
 //! known here) by Feast's own `feast_value_type_to_python_type`, so that the answer is stock's
 //! whatever the release.
 
+mod clock;
+mod list;
+mod packed;
+mod texts;
+
 use std::fmt;
 
 use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyList, PyString, PyTzInfo};
+use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyList, PyString};
 
 use crate::value::elements::elements;
 use crate::value::field::Field;
 use crate::value::wire::{NULL_TIMESTAMP, Value, parse, sole_bytes, sole_varint, tag};
 use crate::value::{Cause, FeastType};
+use clock::Clock;
+use list::ListFiller;
+use packed::{Varints, sole_packable_list, sole_packed};
+use texts::{Patience, Texts};
 
 /// What the declared type adds to the stored one: a text under a UUID type is a UUID, which is
 /// how Feast stored UUIDs before it had fields for them.
@@ -39,68 +48,6 @@ impl Hint {
 
     fn list_is_of_uuids(self) -> bool {
         matches!(self.value_type, 38 | 39)
-    }
-}
-
-/// A column's cells as a list of Python objects; `None`, an empty cell and null are None.
-///
-/// `failed` makes the exception for a cell that cannot be read from its index and what is wrong.
-pub fn cells_to_list<'a, 'py>(
-    py: Python<'py>,
-    cells: impl Iterator<Item = Option<&'a [u8]>>,
-    hint: Hint,
-    failed: impl Fn(usize, &dyn fmt::Display) -> PyErr,
-) -> PyResult<Bound<'py, PyList>> {
-    let mut list = ListMaker::new(py, hint, cells.size_hint().0);
-    list.extend(cells, failed)?;
-    list.finish()
-}
-
-/// Makes a list of a column's cells, some rows at a time.
-pub struct ListMaker<'py> {
-    maker: ObjectMaker<'py>,
-    objects: Vec<Bound<'py, PyAny>>,
-}
-
-impl<'py> ListMaker<'py> {
-    /// An empty list with room for `rows` objects.
-    pub fn new(py: Python<'py>, hint: Hint, rows: usize) -> Self {
-        Self {
-            maker: ObjectMaker::new(py, hint),
-            objects: Vec::with_capacity(rows),
-        }
-    }
-
-    /// Appends cells. `failed` makes the exception for a cell that cannot be read from its index
-    /// among all cells appended and what is wrong.
-    pub fn extend<'a>(
-        &mut self,
-        cells: impl Iterator<Item = Option<&'a [u8]>>,
-        failed: impl Fn(usize, &dyn fmt::Display) -> PyErr,
-    ) -> PyResult<()> {
-        let py = self.maker.py;
-        for cell in cells {
-            let object = match cell {
-                None => py.None().into_bound(py),
-                Some(cell) => match self.maker.object(cell) {
-                    Ok(object) => object,
-                    Err(trouble) => {
-                        let index = self.objects.len();
-                        return Err(match *trouble {
-                            Trouble::Cell(cause) => failed(index, &cause),
-                            Trouble::Feast(error) => told_of(py, error, index, &failed),
-                        });
-                    }
-                },
-            };
-            self.objects.push(object);
-        }
-        Ok(())
-    }
-
-    /// The list.
-    pub fn finish(self) -> PyResult<Bound<'py, PyList>> {
-        PyList::new(self.maker.py, self.objects)
     }
 }
 
@@ -143,35 +90,90 @@ impl From<PyErr> for Failure {
     }
 }
 
-/// Makes objects of cells, with what it needs from Python at hand.
-struct ObjectMaker<'py> {
-    py: Python<'py>,
+/// A column on its way to a list of objects.
+pub struct ObjectColumn<'py> {
+    list: ListFiller<'py>,
     hint: Hint,
-    clock: Option<Clock<'py>>,
-    feast: Option<Feast<'py>>,
+    patience: Patience,
 }
 
-impl<'py> ObjectMaker<'py> {
-    fn new(py: Python<'py>, hint: Hint) -> Self {
+impl<'py> ObjectColumn<'py> {
+    /// A column of so many rows.
+    pub fn new(py: Python<'py>, hint: Hint, rows: usize) -> PyResult<Self> {
+        Ok(Self {
+            list: ListFiller::new(py, rows)?,
+            hint,
+            patience: Patience::default(),
+        })
+    }
+
+    /// The list, when all rows are there.
+    pub fn finish(self) -> Bound<'py, PyList> {
+        self.list.finish()
+    }
+}
+
+/// Makes objects of cells, with what it needs from Python at hand. The cells live for `'a`.
+pub struct ObjectMaker<'a, 'py> {
+    py: Python<'py>,
+    texts: Texts<'a, 'py>,
+    clock: Option<Clock<'py>>,
+    feast: Option<Feast<'py>>,
+    /// Room for the elements of a list.
+    elements: Vec<Bound<'py, PyAny>>,
+}
+
+impl<'a, 'py> ObjectMaker<'a, 'py> {
+    /// Objects of one call.
+    pub fn new(py: Python<'py>) -> Self {
         Self {
             py,
-            hint,
+            texts: Texts::default(),
             clock: None,
             feast: None,
+            elements: Vec::new(),
         }
     }
 
-    #[inline]
-    fn object(&mut self, cell: &[u8]) -> Result<Bound<'py, PyAny>, Failure> {
-        match self.scalar(cell) {
-            Some(object) => Ok(object),
-            None => self.any(cell),
+    /// Appends the objects of cells to their column; `None`, an empty cell and null are None.
+    ///
+    /// `failed` makes the exception for a cell that cannot be read from its row and what is wrong.
+    pub fn fill(
+        &mut self,
+        column: &mut ObjectColumn<'py>,
+        cells: impl Iterator<Item = Option<&'a [u8]>>,
+        failed: impl Fn(usize, &dyn fmt::Display) -> PyErr,
+    ) -> PyResult<()> {
+        let py = self.py;
+        let ObjectColumn {
+            list,
+            hint,
+            patience,
+        } = column;
+        for cell in cells {
+            let object = match cell {
+                None => py.None().into_bound(py),
+                Some(cell) => match self.scalar(*hint, patience, cell) {
+                    Some(object) => object,
+                    None => self.any(*hint, cell).map_err(|trouble| match *trouble {
+                        Trouble::Cell(cause) => failed(list.len(), &cause),
+                        Trouble::Feast(error) => told_of(py, error, list.len(), &failed),
+                    })?,
+                },
+            };
+            list.push(object)?;
         }
+        Ok(())
     }
 
     /// The object of a cell that holds a scalar as Feast writes it; `None` for all else.
     #[inline]
-    fn scalar(&self, cell: &[u8]) -> Option<Bound<'py, PyAny>> {
+    fn scalar(
+        &mut self,
+        hint: Hint,
+        patience: &mut Patience,
+        cell: &'a [u8],
+    ) -> Option<Bound<'py, PyAny>> {
         let py = self.py;
         let (first, rest) = cell.split_first()?;
         Some(match *first {
@@ -185,15 +187,21 @@ impl<'py> ObjectMaker<'py> {
             tag::BOOL => PyBool::new(py, sole_varint(rest)? != 0)
                 .to_owned()
                 .into_any(),
-            tag::STRING if !self.hint.text_is_uuid() => {
-                PyString::new(py, std::str::from_utf8(sole_bytes(rest)?).ok()?).into_any()
+            tag::STRING if !hint.text_is_uuid() => {
+                self.texts.object(py, sole_bytes(rest)?, patience)?
             }
             _ => return None,
         })
     }
 
     #[inline(never)]
-    fn any(&mut self, cell: &[u8]) -> Result<Bound<'py, PyAny>, Failure> {
+    fn any(&mut self, hint: Hint, cell: &[u8]) -> Result<Bound<'py, PyAny>, Failure> {
+        if let Some((field, body)) = sole_packable_list(cell)
+            && let Some(elements) = sole_packed(body)
+            && let Some(list) = self.packed_list(field, elements)
+        {
+            return Ok(list?.into_any());
+        }
         let py = self.py;
         Ok(match parse(cell).map_err(Cause::Wire)? {
             Value::Null => py.None().into_bound(py),
@@ -202,35 +210,44 @@ impl<'py> ObjectMaker<'py> {
             Value::Int64(number) => PyInt::new(py, number).into_any(),
             Value::Int32(number) => PyInt::new(py, number).into_any(),
             Value::Bool(truth) => PyBool::new(py, truth).to_owned().into_any(),
-            Value::String(text) if !self.hint.text_is_uuid() => PyString::new(py, text).into_any(),
+            Value::String(text) if !hint.text_is_uuid() => PyString::new(py, text).into_any(),
             Value::Bytes(bytes) => PyBytes::new(py, bytes).into_any(),
             Value::UnixTimestamp(seconds) => self.datetime(seconds)?,
-            Value::Message { field, body } if self.is_plain_list(field) => {
+            Value::Message { field, body } if is_plain_list(field, hint) => {
                 self.list(field, body)?.into_any()
             }
-            Value::Unknown(number) => self.through_feast(cell, Some(number))?,
-            _ => self.through_feast(cell, None)?,
+            Value::Unknown(number) => self.through_feast(hint, cell, Some(number))?,
+            _ => self.through_feast(hint, cell, None)?,
         })
     }
 
-    /// Whether stock makes a list of scalars of this field.
-    fn is_plain_list(&self, field: Field) -> bool {
-        match field {
-            Field::BytesList
-            | Field::Int32List
-            | Field::Int64List
-            | Field::DoubleList
-            | Field::FloatList
-            | Field::BoolList
-            | Field::UnixTimestampList => true,
-            Field::StringList => !self.hint.list_is_of_uuids(),
-            _ => false,
-        }
+    /// The list of these elements, which are packed; `None` if they are malformed.
+    fn packed_list(&self, field: Field, packed: &[u8]) -> Option<PyResult<Bound<'py, PyList>>> {
+        let py = self.py;
+        Some(match field {
+            Field::DoubleList => {
+                let (numbers, []) = packed.as_chunks() else {
+                    return None;
+                };
+                PyList::new(py, numbers.iter().map(|&number| f64::from_le_bytes(number)))
+            }
+            Field::FloatList => {
+                let (numbers, []) = packed.as_chunks() else {
+                    return None;
+                };
+                let float = |&number| f64::from(f32::from_le_bytes(number));
+                PyList::new(py, numbers.iter().map(float))
+            }
+            Field::Int32List => PyList::new(py, Varints::new(packed)?.map(|bits| bits as i32)),
+            Field::Int64List => PyList::new(py, Varints::new(packed)?.map(|bits| bits as i64)),
+            Field::BoolList => PyList::new(py, Varints::new(packed)?.map(|bits| bits != 0)),
+            _ => return None,
+        })
     }
 
     fn list(&mut self, field: Field, body: &[u8]) -> Result<Bound<'py, PyList>, Failure> {
         let py = self.py;
-        let mut objects = Vec::new();
+        let mut objects = std::mem::take(&mut self.elements);
         let mut trouble = None;
         let outcome = elements(
             field,
@@ -261,33 +278,35 @@ impl<'py> ObjectMaker<'py> {
         if let Some(error) = trouble {
             return Err(error.into());
         }
-        Ok(PyList::new(py, objects)?)
+        let list = PyList::new(py, objects.drain(..))?;
+        self.elements = objects;
+        Ok(list)
     }
 
     fn datetime(&mut self, seconds: i64) -> PyResult<Bound<'py, PyAny>> {
         if seconds == NULL_TIMESTAMP {
             return Ok(self.py.None().into_bound(self.py));
         }
-        let clock = match &self.clock {
+        let clock = match &mut self.clock {
             Some(clock) => clock,
             None => self.clock.insert(Clock::new(self.py)?),
         };
-        clock.from_timestamp.call1((seconds, &clock.utc))
+        clock.datetime(seconds)
     }
 
     #[cold]
     fn through_feast(
         &mut self,
+        hint: Hint,
         cell: &[u8],
         unknown: Option<u32>,
     ) -> Result<Bound<'py, PyAny>, Failure> {
         let py = self.py;
         let feast = match &self.feast {
             Some(feast) => feast,
-            None => self.feast.insert(Feast::new(py, self.hint)?),
+            None => self.feast.insert(Feast::new(py)?),
         };
-        let message = feast.parse.call1((PyBytes::new(py, cell),))?;
-        let object = feast.convert.call1((message, &feast.hint))?;
+        let object = feast.object(hint, cell)?;
         match unknown {
             // The installed Feast does not know it either, and would pass it for null.
             Some(number) if object.is_none() => Err(Cause::Unknown(number).into()),
@@ -296,20 +315,18 @@ impl<'py> ObjectMaker<'py> {
     }
 }
 
-/// `datetime.fromtimestamp` and `timezone.utc`.
-struct Clock<'py> {
-    from_timestamp: Bound<'py, PyAny>,
-    utc: Bound<'py, PyTzInfo>,
-}
-
-impl<'py> Clock<'py> {
-    fn new(py: Python<'py>) -> PyResult<Self> {
-        let datetime = py.import(intern!(py, "datetime"))?;
-        let datetime = datetime.getattr(intern!(py, "datetime"))?;
-        Ok(Self {
-            from_timestamp: datetime.getattr(intern!(py, "fromtimestamp"))?,
-            utc: PyTzInfo::utc(py)?.to_owned(),
-        })
+/// Whether stock makes a list of scalars of this field.
+fn is_plain_list(field: Field, hint: Hint) -> bool {
+    match field {
+        Field::BytesList
+        | Field::Int32List
+        | Field::Int64List
+        | Field::DoubleList
+        | Field::FloatList
+        | Field::BoolList
+        | Field::UnixTimestampList => true,
+        Field::StringList => !hint.list_is_of_uuids(),
+        _ => false,
     }
 }
 
@@ -317,21 +334,29 @@ impl<'py> Clock<'py> {
 struct Feast<'py> {
     parse: Bound<'py, PyAny>,
     convert: Bound<'py, PyAny>,
-    hint: Bound<'py, PyAny>,
+    value_type: Bound<'py, PyAny>,
 }
 
 impl<'py> Feast<'py> {
-    fn new(py: Python<'py>, hint: Hint) -> PyResult<Self> {
+    fn new(py: Python<'py>) -> PyResult<Self> {
         static VALUE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         static CONVERT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         static VALUE_TYPE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let value = VALUE.import(py, "feast.protos.feast.types.Value_pb2", "Value")?;
-        let convert = CONVERT.import(py, "feast.type_map", "feast_value_type_to_python_type")?;
-        let value_type = VALUE_TYPE.import(py, "feast.value_type", "ValueType")?;
         Ok(Self {
             parse: value.getattr(intern!(py, "FromString"))?,
-            convert: convert.clone(),
-            hint: value_type.call1((hint.value_type,))?,
+            convert: CONVERT
+                .import(py, "feast.type_map", "feast_value_type_to_python_type")?
+                .clone(),
+            value_type: VALUE_TYPE
+                .import(py, "feast.value_type", "ValueType")?
+                .clone(),
         })
+    }
+
+    fn object(&self, hint: Hint, cell: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+        let message = self.parse.call1((PyBytes::new(self.parse.py(), cell),))?;
+        let hint = self.value_type.call1((hint.value_type,))?;
+        self.convert.call1((message, hint))
     }
 }

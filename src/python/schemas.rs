@@ -14,9 +14,15 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 use pyo3_arrow::PySchema;
 
+use super::template::Template;
+
 /// The schemas of one plan's answers; with and without event times, and of a few selections.
 #[derive(Default)]
-pub struct Schemas(Mutex<Vec<(SchemaRef, Py<PyAny>)>>);
+pub struct Schemas {
+    imported: Mutex<Vec<(SchemaRef, Py<PyAny>)>>,
+    /// The dict that an answer becomes.
+    pub template: Template,
+}
 
 /// More than these are made up.
 const KEPT: usize = 8;
@@ -61,6 +67,6 @@ impl Schemas {
     }
 
     fn known(&self) -> MutexGuard<'_, Vec<(SchemaRef, Py<PyAny>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.imported.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

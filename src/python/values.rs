@@ -7,15 +7,13 @@ use arrow_array::{Array, ArrayRef, LargeBinaryArray};
 use arrow_select::concat::concat;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyList};
+use pyo3::types::{PyByteArray, PyBytes};
 use pyo3_arrow::PyArray;
 use pyo3_arrow::input::AnyArray;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::value::source::binaries;
 use crate::value::{ColumnDecoder, FeastType, encode};
-
-pub use super::objects::{Hint, cells_to_list};
 
 /// Decodes serialized `Value`s (an Arrow binary array, or a sequence of bytes or None) into an
 /// Arrow array of the declared type, given as text.
@@ -25,23 +23,6 @@ pub fn decode_values(py: Python<'_>, cells: &Bound<'_, PyAny>, dtype: &str) -> P
     let chunks = cells_of(cells)?;
     let array = py.detach(|| decode(&chunks, &dtype))?;
     Ok(PyArray::from_array_ref(array))
-}
-
-/// Makes of cells, given as to `decode_values`, a list of the Python objects that Feast makes of
-/// them under the declared type.
-#[pyfunction]
-pub fn values_to_objects<'py>(
-    py: Python<'py>,
-    cells: &Bound<'py, PyAny>,
-    dtype: &str,
-) -> PyResult<Bound<'py, PyList>> {
-    let dtype: FeastType = dtype.parse()?;
-    let chunks = cells_of(cells)?;
-    let failed = |index: usize, cause: &dyn std::fmt::Display| {
-        Error::new(ErrorKind::Decode, format!("cell {index}: {cause}")).into()
-    };
-    let cells: Vec<_> = chunks.iter().flat_map(LargeBinaryArray::iter).collect();
-    cells_to_list(py, cells.into_iter(), Hint::of(&dtype), failed)
 }
 
 /// Encodes an Arrow array as serialized `Value`s of the declared type, given as text.

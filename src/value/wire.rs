@@ -137,18 +137,17 @@ fn sole_scalar(first: u8, rest: &[u8]) -> Option<Value<'_>> {
 /// The varint that all of `bytes` are.
 #[inline]
 pub(crate) fn sole_varint(bytes: &[u8]) -> Option<u64> {
-    let mut value = 0;
     let (last, firsts) = bytes.split_last()?;
     if *last >= 0x80 || firsts.len() > 9 {
         return None;
     }
-    for (index, &byte) in bytes.iter().enumerate() {
-        if byte < 0x80 && index < firsts.len() {
-            return None;
-        }
+    let mut value = u64::from(*last) << (7 * firsts.len());
+    let mut go_on = 0x80;
+    for (index, &byte) in firsts.iter().enumerate() {
         value |= u64::from(byte & 0x7f) << (7 * index);
+        go_on &= byte;
     }
-    Some(value)
+    (go_on == 0x80).then_some(value)
 }
 
 /// The bytes behind a length of one byte, if they are all there is.
