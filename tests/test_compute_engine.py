@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import redis
 from fastapi.testclient import TestClient
@@ -24,6 +26,7 @@ from feast.feature_server import get_app
 from feast.infra.common.materialization_job import MaterializationJobStatus, MaterializationTask
 from feast.infra.common.retrieval_task import HistoricalRetrievalTask
 from feast.infra.compute_engines.local.compute import LocalComputeEngine
+from feast.types import Float64
 from tqdm import tqdm
 
 import feast_rs
@@ -77,6 +80,10 @@ def test_the_section_in_each_form(tmp_path: Path, server: RedisServer) -> None:
     text = prepared(tmp_path / "a", server.address)
     assert type(engine_of(text)) is feast_rs.StreamingComputeEngine
     assert engine_of(text).settings == feast_rs.StreamingComputeEngineConfig()
+    whole_name = {"type": "feast_rs.compute_engine.StreamingComputeEngine"}
+    named = prepared(tmp_path / "c", server.address, whole_name)
+    assert type(engine_of(named)) is feast_rs.StreamingComputeEngine
+    assert isinstance(named.config.batch_engine, feast_rs.StreamingComputeEngineConfig)
     section = {"type": ENGINE, "progress": "off", "batch_rows": 100, "latest_memory_mb": 1}
     listed = prepared(tmp_path / "b", server.address, {**section, "log_seconds": 5})
     settings = engine_of(listed).settings
@@ -99,6 +106,33 @@ def test_settings_that_cannot_be_used(
 ) -> None:
     with pytest.raises(feast_rs.ConfigError, match=f"batch_engine: {message}"):
         prepared(tmp_path, server.address, {"type": ENGINE, **setting})
+
+
+def test_more_entities_than_memory(
+    tmp_path: Path, server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The keys are read more than once, and each entity's latest row is written."""
+    count = 200_000
+    numbers = pa.array(range(2 * count))
+    table = pa.table(
+        {
+            "driver_id": pa.array([at % count for at in range(2 * count)]),
+            "rate": pc.cast(numbers, pa.float64()),
+            "ts": pa.array([NOON] * (2 * count), pa.timestamp("us", "UTC")),
+        }
+    )
+    path = parquet(tmp_path / "many.parquet", table, 100_000)
+    settings = {"type": ENGINE, "latest_memory_mb": 1, "log_seconds": 1e-9}
+    store = feature_store(OURS, tmp_path, server.address, batch_engine=settings)
+    store.apply([DRIVER, view("stats", path, features={"rate": Float64})])
+    with caplog.at_level(logging.INFO, logger="feast_rs.materialization"):
+        report = feast_rs.materialize(store, *RANGE)["stats"]
+    assert (report.rows_read, report.rows_superseded) == (2 * count, count)
+    assert (report.rows_written, report.rows_skipped) == (count, 0)
+    scans = [int(line["rows_scanned"]) for line in lines(caplog) if line["step"] == "scan"]
+    assert scans.count(2 * count) > 1
+    read = store.get_online_features(["stats:rate"], {"driver_id": [0, 1, count - 1, count]})
+    assert read.to_dict()["rate"] == [count, count + 1, 2 * count - 1, None]
 
 
 @pytest.mark.parametrize("rows", [1, 7, 100_000])
@@ -198,6 +232,11 @@ def test_a_store_with_another_engine_keeps_it(tmp_path: Path, server: RedisServe
     assert type(engine_of(store)) is LocalComputeEngine
     intervals = store.get_feature_view("stats").materialization_intervals
     assert intervals == [RANGE]
+    # One whose registry was not looked at yet.
+    fresh = FeatureStore(config=store.config)
+    later = (RANGE[1], RANGE[1] + DAY)
+    feast_rs.materialize(fresh, *later)
+    assert fresh.get_feature_view("stats").materialization_intervals == [RANGE, later]
 
 
 # Marks and failures
@@ -263,7 +302,7 @@ def test_a_failure_tells_what_was_written_before(tmp_path: Path, server: RedisSe
 
 
 def test_the_servers_end_is_an_error(tmp_path: Path, own_server: RedisServer) -> None:
-    store = prepared(tmp_path, own_server.address)
+    store = prepared(tmp_path, own_server.address, {"type": ENGINE, "retry_seconds": 0})
     feast_rs.materialize(store, *RANGE)
     own_server.kill()
     with pytest.raises(feast_rs.MaterializationError) as raised:

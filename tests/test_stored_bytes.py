@@ -3,6 +3,7 @@ push take: ``_convert_arrow_to_proto`` and, in it, ``_columns_to_proto_values``.
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
@@ -63,14 +64,17 @@ def ints(bits: int, *, signed: bool = True) -> st.SearchStrategy[int]:
     return st.integers(max(low, -(2**53)), min(high, 2**53))
 
 
-TICKS = st.integers(-(2**63) + 1, 2**63 - 1)
+# Below these numpy overflows.
+TICKS = st.integers(-(2**63) + 10**9, 2**63 - 1)
 TEXT = st.text(max_size=20)
 SOME_BYTES = st.binary(min_size=1, max_size=20)
 DECIMALS = st.decimals(-9999, 9999, places=3)
 DATES = st.dates()
-JSON_TEXTS = st.sampled_from(["null", '{"a": [1, 2.5]}', '"é"', "[]", " 7 ", "NaN"][:5])
+JSON_TEXTS = st.sampled_from(["null", '{"a": [1, 2.5]}', '"é"', "[]", " 7 "])
 FLOATS = st.floats()
 FLOATS32 = st.floats(width=32)
+# A half float that is not a number has a payload, which numpy keeps; and for a null an odd one.
+HALVES = (st.floats(width=16, allow_nan=False) | st.just(math.nan)).map(np.float16)
 UUIDS = st.uuids().map(str)
 UNITS = ("s", "ms", "us", "ns")
 ZONES = (None, "UTC", "America/New_York", "+05:30")
@@ -87,6 +91,7 @@ BINARIES = [(pa.binary(), SOME_BYTES), (pa.large_binary(), SOME_BYTES)]
 BINARIES += [(pa.binary_view(), SOME_BYTES), (pa.binary(3), st.binary(min_size=3, max_size=3))]
 DECIMAL_TYPES = [pa.decimal32(7, 3), pa.decimal64(12, 3), pa.decimal128(20, 3)]
 DECIMAL_TYPES += [pa.decimal128(20, 9), pa.decimal256(60, 3)]
+SMALL_DECIMALS = st.integers(-(10**12), 10**12).map(lambda digits: PyDecimal(digits).scaleb(-9))
 TIMES = [(pa.timestamp(unit, zone), TICKS) for unit in UNITS for zone in ZONES]
 
 # Feast type, Arrow type, values: with nulls in any place.
@@ -98,7 +103,7 @@ NULLABLE: list[Case] = [
     *((ft.Int32, kind, st.integers(-999, 999).map(PyDecimal)) for kind in DECIMAL_TYPES),
     (ft.Int32, pa.bool_(), st.booleans()),
     *((ft.Float32, *kind) for kind in (*INTEGERS, *WIDE)),
-    (ft.Float32, pa.float16(), st.floats(width=16).map(np.float16)),
+    (ft.Float32, pa.float16(), HALVES),
     (ft.Float32, pa.float32(), FLOATS32),
     (ft.Float32, pa.float64(), FLOATS),
     (ft.Float32, pa.bool_(), st.booleans()),
@@ -106,10 +111,10 @@ NULLABLE: list[Case] = [
     *((ft.Float32, kind, DECIMALS) for kind in DECIMAL_TYPES),
     (ft.Float64, pa.float64(), FLOATS),
     *((ft.Float64, kind, DECIMALS) for kind in DECIMAL_TYPES),
+    (ft.Float64, pa.decimal128(20, 9), SMALL_DECIMALS),
     (ft.Bool, pa.bool_(), st.booleans()),
     *((ft.String, *kind) for kind in TEXTS),
     (ft.String, pa.float64(), FLOATS),
-    (ft.String, pa.float32(), FLOATS32),
     (ft.String, pa.bool_(), st.booleans()),
     *((ft.String, kind, DECIMALS) for kind in DECIMAL_TYPES),
     *((ft.String, *kind) for kind in TIMES),
@@ -123,9 +128,9 @@ NULLABLE: list[Case] = [
     (ft.Uuid, pa.string(), UUIDS),
     (ft.TimeUuid, pa.large_string(), UUIDS),
     *((ft.Decimal, kind, DECIMALS) for kind in DECIMAL_TYPES),
+    (ft.Decimal, pa.decimal128(20, 9), SMALL_DECIMALS),
     (ft.Decimal, pa.string(), DECIMALS.map(str)),
     (ft.Json, pa.string(), JSON_TEXTS),
-    (ft.Json, pa.bool_(), st.booleans()),
     (ft.Map, pa.string(), st.sampled_from(['{"a": 1, "b": {"c": [true]}}', "{}"])),
     (ft.Struct({"a": ft.Int64}), pa.string(), st.sampled_from(['{"a": 1, "b": null}', "{}"])),
     (ft.Array(ft.Map), pa.string(), st.sampled_from(['[{"a": 1.5}, {}]', "[]"])),
@@ -164,11 +169,18 @@ def columns(
     return array if draw(st.booleans()) else array.slice(start, draw(st.integers(0, 8)))
 
 
+def cut(array: pa.Array, start: int, end: int) -> pa.Array:
+    if pa.types.is_struct(array.type):
+        # Arrow's Rust cannot import a slice of structs in structs.
+        return array.take(pa.array(range(start, min(end, len(array))), pa.int64()))
+    return array.slice(start, max(end - start, 0))
+
+
 def assert_stored_as_stock(array: pa.Array, dtype: Any) -> None:
     stocks = stock_cells(array, dtype)
     assert_same_cells(our_cells(array, dtype), stocks, dtype)
     # However it is cut into chunks, which stock does not read beyond the first.
-    chunks = pa.chunked_array([array.slice(0, 1), array.slice(1)])
+    chunks = pa.chunked_array([cut(array, 0, 1), cut(array, 1, len(array))])
     assert_same_cells(our_cells(chunks, dtype), stocks, dtype)
 
 
@@ -219,12 +231,12 @@ LIST_TIMES = [
 LISTED: list[tuple[Any, pa.DataType, Any, bool]] = [
     *((ft.Int32, *kind, False) for kind in INTEGERS),
     *((ft.Int64, *kind, False) for kind in (*INTEGERS, *WIDE)),
-    *((ft.Float32, kind, values, True) for kind, values in
-      ((pa.float16(), st.floats(width=16).map(np.float16)), (pa.float32(), FLOATS32),
-       (pa.float64(), FLOATS))),
-    *((ft.Float64, kind, values, True) for kind, values in
-      ((pa.float16(), st.floats(width=16).map(np.float16)), (pa.float32(), FLOATS32),
-       (pa.float64(), FLOATS))),
+    (ft.Float32, pa.float32(), FLOATS32, True),
+    (ft.Float32, pa.float64(), FLOATS, True),
+    (ft.Float32, pa.float16(), HALVES, False),
+    (ft.Float64, pa.float32(), FLOATS32, True),
+    (ft.Float64, pa.float64(), FLOATS, True),
+    (ft.Float64, pa.float16(), HALVES, False),
     (ft.Bool, pa.bool_(), st.booleans(), True),
     (ft.String, pa.string(), TEXT, True),
     (ft.String, pa.large_string(), TEXT, True),
@@ -256,7 +268,8 @@ def test_lists(
     inner = st.none() | values if nulls else values
     sizes = (2, 2) if pa.types.is_fixed_size_list(full) else (0, 4)
     rows = st.lists(inner, min_size=sizes[0], max_size=sizes[1])
-    array = data.draw(columns(full, rows, nulls=True))
+    # Numpy has floats of all integers if fixed-size lists are null.
+    array = data.draw(columns(full, rows, nulls=nulls or sizes[0] == 0))
     assert_stored_as_stock(array, ft.Array(item))
 
 
@@ -282,7 +295,6 @@ def test_lists(
 @given(data=st.data())
 @settings(max_examples=25, deadline=None)
 def test_sets(item: Any, arrow_type: pa.DataType, values: Any, data: st.DataObject) -> None:
-    # Two infinities of double may be one float: a set of floats is compared before that.
     nullable = pa.types.is_floating(arrow_type) or pa.types.is_timestamp(arrow_type)
     rows = st.lists(st.none() | values if nullable else values, max_size=4)
     array = data.draw(columns(pa.list_(arrow_type), rows, nulls=True))
@@ -294,13 +306,13 @@ def test_sets(item: Any, arrow_type: pa.DataType, values: Any, data: st.DataObje
     [
         (pa.int64(), ints(64)),
         (pa.int32(), ints(32)),
-        (pa.uint64(), ints(63, signed=False)),
         (pa.float64(), st.none() | FLOATS),
         (pa.float32(), st.none() | FLOATS32),
         (pa.bool_(), st.booleans()),
         (pa.string(), TEXT),
         (pa.binary(), SOME_BYTES),
-        *((pa.timestamp(unit, "UTC"), st.none() | TICKS) for unit in UNITS),
+        *((kind, st.none() | ticks) for kind, ticks in LIST_TIMES),
+        (pa.timestamp("ns", "UTC"), st.none() | st.integers(-(10**18), 10**18)),
         (pa.date32(), DATES),
         (pa.decimal128(20, 3), DECIMALS),
     ],
@@ -318,7 +330,9 @@ def test_nested_lists(arrow_type: pa.DataType, values: Any, data: st.DataObject)
         ft.Array(ft.Array(ft.Int64)), ft.Array(ft.Set(ft.Float32)), ft.Set(ft.Array(ft.String)),
     ):  # fmt: skip
         assert_stored_as_stock(array, dtype)
-    deep = pa.array([array.to_pylist(), None, []], pa.list_(array.type))
+    # Three levels; a list of nothing but null lists stock cannot tell the type of.
+    full = [[inner or [] for inner in row] for row in array.to_pylist() if row]
+    deep = pa.array([full, None, []], pa.list_(array.type))
     assert_stored_as_stock(deep, ft.Array(ft.Array(ft.Array(ft.Int64))))
 
 
@@ -500,6 +514,15 @@ DIFFERENCES: dict[str, tuple[pa.Array, Any, list[bytes], list[bytes]]] = {
         cells_of(Value(struct_val={"val": {"_value": Value(string_val="[('a', 1)]")}})),
         cells_of(Value(struct_val={"val": {"a": Value(int64_val=1)}})),
     ),
+    "JSON texts of lists of timestamps": (
+        pa.array([b"[5]"]), ft.Array(ft.UnixTimestamp),
+        cells_of(listed("int64_list_val", 5)), cells_of(listed("unix_timestamp_list_val", 5)),
+    ),
+    "maps as JSON": (
+        pa.array([[[("a", 1)]]], pa.list_(pa.map_(pa.string(), pa.int64()))), ft.Array(ft.Json),
+        cells_of(listed("json_list_val", '[["a", 1]]')),
+        cells_of(listed("json_list_val", '{"a": 1}')),
+    ),
     "the same second twice in a set": (
         pa.array([[1_000, 1_500]], pa.list_(pa.timestamp("ms"))), ft.Set(ft.UnixTimestamp),
         cells_of(listed("unix_timestamp_set_val", 1, 1)),
@@ -586,13 +609,16 @@ NATURAL: dict[str, tuple[pa.Array, pa.Array | list[bytes], Any]] = {
         pa.array([["a", None]], pa.list_(pa.string_view())), pa.array([["a", None]]),
         ft.Array(ft.String),
     ),
-    "list views": (
-        pa.array([[1, 2], None], pa.list_view(pa.int64())), pa.array([[1, 2], None]),
-        ft.Array(ft.Int64),
+    "bools as JSON": (
+        pa.array([True]), pa.array(["true"]), ft.Json,
     ),
     "lists of several texts in structs": (
         pa.array([{"a": ["b", "c"]}]),
         cells_of(Value(map_val={"val": {"a": listed("string_list_val", "b", "c")}})), ft.Map,
+    ),
+    "unsigned integers in nested lists": (
+        pa.array([[[1]]], pa.list_(pa.list_(pa.uint64()))), pa.array([[[1]]]),
+        ft.Array(ft.Array(ft.Int64)),
     ),
     "small integers in nested lists": (
         pa.array([[[1]]], pa.list_(pa.list_(pa.int8()))),
@@ -626,7 +652,7 @@ NATURAL: dict[str, tuple[pa.Array, pa.Array | list[bytes], Any]] = {
 def test_the_natural_thing_where_stock_raises(name: str) -> None:
     array, other, dtype = NATURAL[name]
     if name != "nulls run-end encoded":
-        with pytest.raises(Exception, match="."):
+        with pytest.raises(Exception, match=r"."):
             stock_cells(array, dtype)
     expected = other if isinstance(other, list) else stock_cells(other, dtype)
     assert our_cells(array, dtype) == expected
@@ -634,17 +660,44 @@ def test_the_natural_thing_where_stock_raises(name: str) -> None:
 
 def test_a_text_that_is_not_utf8() -> None:
     # As readers of Parquet hand them on, unchecked.
-    broken = pa.Array.from_buffers(
-        pa.string(), 2, pa.array([b"ab", b"\xff"], pa.binary()).buffers()
-    )
+    buffers = pa.array([b"ab", b"\xff"], pa.binary()).buffers()
+    broken = pa.Array.from_buffers(pa.string(), 2, buffers)
     for array in (broken, broken.dictionary_encode()):
-        with pytest.raises(UnicodeDecodeError):
+        with pytest.raises((UnicodeDecodeError, pa.ArrowException)):
             stock_cells(array, ft.String)
         with pytest.raises(feast_rs.EncodeError, match=r"row 1: .*not UTF-8"):
             feast_rs.encode_values(array, ft.String)
 
 
+@given(values=st.lists(st.none() | FLOATS32, max_size=5))
+@settings(max_examples=100, deadline=None)
+def test_texts_of_floats_are_the_same_numbers(values: list[float | None]) -> None:
+    # Numpy spells them with exponents from 1e6 on since 2.4, and from 1e16 on before.
+    array = pa.array(values, pa.float32())
+    for ours, theirs in zip(
+        our_cells(array, ft.String), stock_cells(array, ft.String), strict=True
+    ):
+        left, right = Value.FromString(ours), Value.FromString(theirs)
+        assert left.WhichOneof("val") == right.WhichOneof("val")
+        if ours:
+            assert np.float32(left.string_val) == np.float32(right.string_val)
+
+
+@pytest.mark.parametrize("value_type", [v for v in ValueType if v.name not in ("NULL", "UNKNOWN")])
+def test_columns_of_nulls(value_type: ValueType) -> None:
+    batch = pa.RecordBatch.from_arrays([pa.nulls(2)], ["x"])
+    stocks = _columns_to_proto_values(batch, [("x", value_type)])["x"]
+    cells = feast_rs.encode_values(pa.nulls(2), value_type).to_pylist()
+    assert cells == [message.SerializeToString() for message in stocks]
+    assert feast_rs.encode_values(pa.nulls(0), value_type).to_pylist() == []
+
+
+@pytest.mark.parametrize("item", [ft.Int64, ft.Float32, ft.Float64, ft.String, ft.Bool], ids=str)
+def test_lists_of_nothing_but_nulls(item: Any) -> None:
+    assert_stored_as_stock(pa.array([[None], [], None]), ft.Array(item))
+
+
 def test_rows_are_named_in_columns_of_many() -> None:
     array = pa.array([*range(5000), 2**31, 5])
-    with pytest.raises(feast_rs.EncodeError, match="^row 5000: 2147483648 does not fit in Int32"):
+    with pytest.raises(feast_rs.EncodeError, match=r"^row 5000: 2147483648 does not fit in Int32"):
         feast_rs.encode_values(array, ft.Int32)

@@ -8,18 +8,17 @@ from typing import Any, Literal
 
 import pyarrow as pa
 from feast import FeatureView, utils
-from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.repo_config import FeastConfigBaseModel
 from pydantic import Field, ValidationError
 
 from feast_rs import local_engine
-from feast_rs.errors import ConfigError, SourceError
+from feast_rs.errors import ConfigError
 from feast_rs.local_engine import LocalComputeEngine
 from feast_rs.online_store import RedisOnlineStore
 from feast_rs.progress import Mode, Progress, logger
 from feast_rs.reports import ViewReport, collect
 from feast_rs.sources import Range, open_source
-from feast_rs.writing import RowWriter, WriteReport
+from feast_rs.writing import RETRY_SECONDS, RowWriter, WriteReport
 
 __all__ = ["StreamingComputeEngine", "StreamingComputeEngineConfig"]
 
@@ -44,6 +43,9 @@ class StreamingComputeEngineConfig(FeastConfigBaseModel):
 
     log_seconds: float = Field(default=30, ge=0)
     """Seconds between the log lines of a view that is materialized; 0 for only the last one."""
+
+    retry_seconds: float = Field(default=RETRY_SECONDS, ge=0)
+    """How long a failure of Redis that may pass is met by further attempts."""
 
     backend: str | None = None
     """The local engine's: ``pandas`` or ``polars``, for the views that it makes the rows of."""
@@ -145,10 +147,9 @@ class _Run:
             engine.settings.latest_memory_mb << 20,
         )
         try:
-            progress.begin("keys", source.rows_expected)
-            source.prepare(progress.scanned)
+            source.prepare(progress)
             progress.begin("rows", source.rows_expected)
-            self._write(source.batches(), progress)
+            self._write(map(self._renamed, source.batches()), progress)
         finally:
             self._rows_read = source.rows_read
 
@@ -167,64 +168,42 @@ class _Run:
 
     def _write(self, batches: Iterator[pa.RecordBatch], progress: Progress) -> None:
         engine = self._engine
-        writer = RowWriter(engine.online_store, engine.repo_config, self._view)
+        online_store: Any = engine.online_store
+        writer = RowWriter(
+            online_store,
+            engine.repo_config,
+            self._view,
+            retry_seconds=engine.settings.retry_seconds,
+        )
         try:
             with writer:
                 for batch in batches:
                     if batch.num_rows:
                         self._rows_read += batch.num_rows
-                        writer.write(self._arranged(batch))
+                        writer.write(batch)
                         progress.sent(batch.num_rows, writer.progress())
                 writer.finish()
         finally:
             self._written = writer.progress()
 
-    def _arranged(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The batch's columns by the view's names, in the view's order."""
-        view = self._view
-        source: Any = view.batch_source
+    def _renamed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The source's columns by the names that the view has for them."""
+        source: Any = self._view.batch_source
         mapping = source.field_mapping or {}
-        if self._local_reason is not None:
-            mapping = {}  # done by the local engine
-        by_name = {
-            mapping.get(name, name): column
-            for name, column in zip(batch.schema.names, batch.columns, strict=True)
-        }
-        keys = [field.name for field in view.entity_columns]
-        if keys == [DUMMY_ENTITY_ID] and DUMMY_ENTITY_ID not in by_name:
-            by_name[DUMMY_ENTITY_ID] = pa.repeat(DUMMY_ENTITY_VAL, batch.num_rows)
-        names = [*keys, *(field.name for field in view.features), source.timestamp_field]
-        names = list(dict.fromkeys(names))
-        missing = [name for name in names if name not in by_name]
-        if missing:
-            raise SourceError(
-                f"feature view {view.name}: the rows have no column {', '.join(missing)}; they "
-                f"have {', '.join(by_name)}"
-            )
-        return pa.RecordBatch.from_arrays([by_name[name] for name in names], names=names)
+        names = [mapping.get(name, name) for name in batch.schema.names]
+        return pa.RecordBatch.from_arrays(batch.columns, names=names)
 
     def _end(self, progress: Progress, error: BaseException | None) -> None:
-        written = self._written
-        sent = written.rows_read if written else 0
-        report = ViewReport(
-            view=self._view.name,
-            engine="streaming" if self._local_reason is None else "local",
-            start=utils.make_tzaware(self._task.start_time),
-            end=utils.make_tzaware(self._task.end_time),
-            rows_read=self._rows_read,
-            rows_superseded=self._rows_read - sent if error is None else 0,
-            rows_written=written.rows_written if written else 0,
-            rows_skipped=written.rows_skipped if written else 0,
-            rows_failed=written.rows_failed if written else 0,
-            bytes_sent=written.bytes_sent if written else 0,
-            seconds=round(time.monotonic() - self._start, 3),
-            newest_event_timestamp=written.newest_event_timestamp if written else None,
-            error=None if error is None else f"{type(error).__name__}: {error}".removesuffix(": "),
+        report = ViewReport.of(
+            "streaming" if self._local_reason is None else "local",
+            self._view,
+            self._task.start_time,
+            self._task.end_time,
+            self._start,
+            self._written,
+            error,
+            self._rows_read,
         )
         progress.finished(report)
         progress.close()
         collect(report)
-
-
-# Feast looks for the engine's configuration beside the engine.
-StreamingComputeEngineConfig.__module__ = "feast_rs"

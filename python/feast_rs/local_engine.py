@@ -57,9 +57,17 @@ def reason_for_local(view: FeatureView) -> str | None:
 
 def source_columns(engine: LocalComputeEngine, registry: Any, task: Any) -> SourceColumns:
     """The columns that the task's view needs, by their names in the source."""
-    info = _builder(engine, registry, task, LocalFeatureBuilder).get_column_info(task.feature_view)
+    view = task.feature_view
+    info = _builder(engine, registry, task, LocalFeatureBuilder).get_column_info(view)
+    created = info.created_ts_col or None
+    # Feast's list of features lacks a feature that is the created timestamp too.
+    name = (view.batch_source.field_mapping or {}).get(created, created)
     return SourceColumns(
-        list(info.join_keys), list(info.feature_cols), info.ts_col, info.created_ts_col or None
+        list(info.join_keys),
+        list(info.feature_cols),
+        info.ts_col,
+        created,
+        created is not None and any(field.name == name for field in view.features),
     )
 
 

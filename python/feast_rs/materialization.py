@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from feast import FeatureStore
 
 from feast_rs.compute_engine import StreamingComputeEngine
 from feast_rs.errors import ConfigError, MaterializationError
 from feast_rs.online_store import RedisOnlineStore
-from feast_rs.reports import COLLECTED, MaterializationReport, ViewReport
+from feast_rs.reports import COLLECTED, MaterializationReport, ViewReport, collect
+from feast_rs.writing import RowWriter, WriteReport, record_batches
 
 
 def materialize(
@@ -45,7 +47,7 @@ def materialize(
     """
     return _reported(
         store,
-        lambda streaming: streaming.materialize(start, end, _listed(views), **options),
+        lambda own: own.materialize(start, end, _listed(views), **options),
     )
 
 
@@ -59,7 +61,7 @@ def materialize_incremental(
     """
     return _reported(
         store,
-        lambda streaming: streaming.materialize_incremental(end, _listed(views), **options),
+        lambda own: own.materialize_incremental(end, _listed(views), **options),
     )
 
 
@@ -70,11 +72,11 @@ def _listed(views: Sequence[str] | None) -> list[str] | None:
 
 
 def _reported(store: FeatureStore, run: Callable[[FeatureStore], None]) -> MaterializationReport:
-    streaming = _streaming(store)
+    own = _own(store)
     reports: list[ViewReport] = []
     token = COLLECTED.set(reports)
     try:
-        run(streaming)
+        run(own)
     except Exception as cause:
         if not reports:
             raise
@@ -93,8 +95,8 @@ def _explain(reports: list[ViewReport], cause: Exception) -> str:
     return f"feature view {last.view} failed after {last.rows_written} rows were written: {cause}"
 
 
-def _streaming(store: FeatureStore) -> FeatureStore:
-    """The store, or one like it that has the streaming engine; they share everything else."""
+def _own(store: FeatureStore) -> FeatureStore:
+    """A store with the streaming engine for one call; all else it shares with the given one."""
     if getattr(store.config.online_store, "type", None) == "remote":
         raise ConfigError(
             "a remote online store is materialized by its server, which reports nothing"
@@ -105,19 +107,60 @@ def _streaming(store: FeatureStore) -> FeatureStore:
             "feast_rs.materialize writes to Redis through feast-rs: set online_store.type to "
             "feast_rs.RedisOnlineStore"
         )
-    if isinstance(provider.batch_engine, StreamingComputeEngine):
-        return store
-    if not hasattr(provider, "_batch_engine") or not hasattr(store, "_provider"):
-        raise ConfigError(
-            f"the provider {type(provider).__name__} makes its own compute engine: set "
-            "batch_engine.type to feast_rs.StreamingComputeEngine"
+    engine = provider.batch_engine
+    if not isinstance(engine, StreamingComputeEngine):
+        if not hasattr(provider, "_batch_engine"):
+            raise ConfigError(
+                f"the provider {type(provider).__name__} makes its own compute engine: set "
+                "batch_engine.type to feast_rs.StreamingComputeEngine"
+            )
+        engine = StreamingComputeEngine(
+            repo_config=store.config,
+            offline_store=provider.offline_store,
+            online_store=provider.online_store,
         )
-    streaming = copy.copy(provider)
-    streaming._batch_engine = StreamingComputeEngine(
-        repo_config=store.config,
-        offline_store=provider.offline_store,
-        online_store=provider.online_store,
-    )
-    other = copy.copy(store)
-    other._provider = streaming
-    return other
+    own_provider = copy.copy(provider)
+    own_provider._batch_engine = engine
+    # Made at the first use, which has to be before the copy for both to have the same.
+    _ = store.registry
+    own_store: Any = copy.copy(store)
+    own_store._provider = own_provider
+    _OnDemandViews(own_store, own_provider)
+    return cast(FeatureStore, own_store)
+
+
+class _OnDemandViews:
+    """The on-demand views that a store writes: Feast computes them outside of its compute engine.
+
+    Stands in for two methods of a store and a provider that nobody else has.
+    """
+
+    def __init__(self, store: Any, provider: Any) -> None:
+        self._config = store.config
+        self._online_store = provider.online_store
+        self._compute: Callable[..., None] | None = getattr(store, "_materialize_odfv", None)
+        self._written: WriteReport | None = None
+        if self._compute is not None:
+            store._materialize_odfv = self._materialize
+            provider.ingest_df = self._ingest
+
+    def _materialize(self, view: Any, start: datetime, end: datetime, **options: Any) -> None:
+        assert self._compute is not None
+        began = time.monotonic()
+        self._written = None
+        try:
+            self._compute(view, start, end, **options)
+        except BaseException as error:
+            collect(ViewReport.of("on-demand", view, start, end, began, self._written, error))
+            raise
+        collect(ViewReport.of("on-demand", view, start, end, began, self._written, None))
+
+    def _ingest(self, view: Any, frame: Any, field_mapping: Any = None) -> None:
+        writer = RowWriter(self._online_store, self._config, view)
+        try:
+            with writer:
+                for batch in record_batches(frame):
+                    writer.write(batch)
+                writer.finish()
+        finally:
+            self._written = writer.progress()

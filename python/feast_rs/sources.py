@@ -6,10 +6,10 @@ offline store, which then finds the latest rows too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 from feast import FeatureView, RepoConfig
@@ -18,6 +18,9 @@ from feast.errors import FeastJoinKeysDuringMaterialization
 from feast_rs import _core
 from feast_rs.errors import SourceError
 from feast_rs.parquet_files import ParquetFiles
+
+if TYPE_CHECKING:
+    from feast_rs.progress import Progress
 
 # Offline stores that read Parquet files as they are. A subclass may read them in its own way.
 _FILE_STORES = frozenset(
@@ -36,6 +39,7 @@ class SourceColumns:
     features: list[str]
     event_timestamp: str
     created_timestamp: str | None
+    created_timestamp_is_feature: bool = False
 
     @property
     def of_order(self) -> list[str]:
@@ -46,7 +50,10 @@ class SourceColumns:
     @property
     def of_rows(self) -> list[str]:
         """Those that are written."""
-        return list(dict.fromkeys([*self.join_keys, *self.features, self.event_timestamp]))
+        names = [*self.join_keys, *self.features, self.event_timestamp]
+        if self.created_timestamp and self.created_timestamp_is_feature:
+            names.append(self.created_timestamp)
+        return list(dict.fromkeys(names))
 
 
 @dataclass(frozen=True)
@@ -64,8 +71,8 @@ class RowSource(Protocol):
     rows_read: int
     rows_expected: int | None
 
-    def prepare(self, scanned: Callable[[int], None]) -> None:
-        """What has to be known before the first row is written; `scanned` is told of progress."""
+    def prepare(self, progress: Progress) -> None:
+        """Finds out what has to be known before the first row is written."""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows to write, once."""
@@ -103,7 +110,7 @@ class AllParquetRows:
         self.rows_read = 0
         self.rows_expected: int | None = files.rows
 
-    def prepare(self, scanned: Callable[[int], None]) -> None:
+    def prepare(self, progress: Progress) -> None:
         """Nothing."""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -130,18 +137,21 @@ class LatestParquetRows:
             memory_bytes,
         )
         self.rows_read = 0
-        self.rows_expected: int | None = files.rows * self._latest.passes
+        self.rows_expected: int | None = None
 
-    def prepare(self, scanned: Callable[[int], None]) -> None:
+    def prepare(self, progress: Progress) -> None:
         """Finds the latest rows, in as many passes as the memory for it asks for."""
-        for number in range(self._latest.passes):
+        number = 0
+        # How many passes it takes shows on the way.
+        while number < self._latest.passes:
+            progress.begin("keys" if number == 0 else f"keys again ({number})", self._files.rows)
             self._latest.start(number)
-            self.rows_read = 0
             for batch in self._files.scan(self._columns.of_order):
                 self._latest.add(batch)
-                self.rows_read += batch.num_rows
-                scanned(batch.num_rows)
+                progress.scanned(batch.num_rows)
+            number += 1
         self._latest.finish()
+        self.rows_read = self._latest.rows
         self.rows_expected = self._latest.latest
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -194,7 +204,7 @@ class OfflineStoreRows:
         self.rows_read = 0
         self.rows_expected: int | None = None
 
-    def prepare(self, scanned: Callable[[int], None]) -> None:
+    def prepare(self, progress: Progress) -> None:
         """Nothing: the offline store does it."""
 
     def batches(self) -> Iterator[pa.RecordBatch]:

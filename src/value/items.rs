@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use arrow_array::{Array, BooleanArray, LargeBinaryArray};
 use arrow_buffer::{ArrowNativeType, NullBuffer, ScalarBuffer, ToByteSlice as _};
+use arrow_schema::DataType;
 
 use super::dtype::FeastType;
 use super::field::Field;
@@ -49,6 +50,11 @@ impl Items {
             };
             (Values::Texts { values, default }, nulls)
         };
+        // Elements of no type but null are 0, also as floats.
+        let missing = match values.data_type() {
+            DataType::Null => 0.0,
+            _ => f64::NAN,
+        };
         let (values, nulls) = match dtype {
             FeastType::Int32 | FeastType::Int64 => {
                 let values = integers(values)?;
@@ -68,8 +74,11 @@ impl Items {
                 let nulls = values.nulls().cloned();
                 (Values::Bools(values), nulls)
             }
-            FeastType::Float64 => (Values::Doubles(filled(&doubles(values)?, f64::NAN)), None),
-            FeastType::Float32 => (Values::Floats(filled(&floats(values)?, f32::NAN)), None),
+            FeastType::Float64 => (Values::Doubles(filled(&doubles(values)?, missing)), None),
+            FeastType::Float32 => (
+                Values::Floats(filled(&floats(values)?, missing as f32)),
+                None,
+            ),
             FeastType::String => of_texts(texts(values)?),
             FeastType::Uuid | FeastType::TimeUuid => of_texts(uuids(values)?),
             FeastType::Decimal => of_texts(decimals(values)?),

@@ -191,6 +191,8 @@ impl BoundColumns<'_> {
             .zip(&self.keys)
             .map(|(key, array)| {
                 KeyColumn::from_array(&array.slice(start, length), key.declared)
+                    // Once more with all rows, for the row's number among them.
+                    .or_else(|error| KeyColumn::from_array(array, key.declared).and(Err(error)))
                     .map_err(|error| schema.located(&key.column, error))
             })
             .collect::<Result<Vec<_>>>()?;
@@ -201,6 +203,7 @@ impl BoundColumns<'_> {
             .iter()
             .map(|(feature, field, array)| {
                 let cells = encode(&array.slice(start, length), &feature.dtype)
+                    .or_else(|error| encode(array, &feature.dtype).and(Err(error)))
                     .map_err(|error| schema.located(&feature.name, error))?;
                 Ok((*field, cells))
             })
