@@ -1,7 +1,7 @@
 """The Rust core of feast-rs."""
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias, final
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
@@ -178,9 +178,6 @@ class RowSchema:
     ) -> RowSchema: ...
     def rows(self, batch: Any) -> list[EncodedRows]: ...
 
-#: Rows read, written, skipped and failed, bytes sent, and the newest event time.
-Counts: TypeAlias = tuple[int, int, int, int, int, tuple[int, int] | None]
-
 @final
 class WriteStream:
     """Record batches on their way to Redis."""
@@ -189,8 +186,8 @@ class WriteStream:
         cls, client: Client, schema: RowSchema, policy: WritePolicy, retry_seconds: float
     ) -> WriteStream: ...
     def write(self, batch: Any) -> None: ...
-    def counts(self) -> Counts: ...
-    def finish(self) -> Counts: ...
+    def counts(self) -> tuple[int, int, int, int, int, tuple[int, int] | None]: ...
+    def finish(self) -> tuple[int, int, int, int, int, tuple[int, int] | None]: ...
     def abort(self) -> None: ...
 
 @final

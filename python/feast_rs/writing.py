@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Row = tuple["EntityKey", "dict[str, Value]", datetime, "datetime | None"]
 Progress = Callable[[int], Any]
+#: Rows read, written, skipped and failed, bytes sent, and the newest event time.
+Counts = tuple[int, int, int, int, int, "tuple[int, int] | None"]
 
 #: How long a stream meets a failure that may pass by further attempts, unless told otherwise.
 RETRY_SECONDS = 30.0
@@ -144,7 +146,7 @@ class RowWriter:
         else:
             self._stream.abort()
 
-    def _report(self, counts: _core.Counts) -> WriteReport:
+    def _report(self, counts: Counts) -> WriteReport:
         read, written, skipped, failed, sent, newest = counts
         return WriteReport(
             view=self._view,
