@@ -79,7 +79,7 @@ def _with_nulls(values: Any, random: np.random.Generator) -> pd.Series:
 def feature_store(
     directory: Path,
     source: Source,
-    online_store: Mapping[str, Any],
+    online: Mapping[str, Any],
     **sections: Any,
 ) -> FeatureStore:
     """A feature store with both views over the Parquet files in `directory`, and a registry of its
@@ -91,7 +91,7 @@ def feature_store(
             provider="local",
             registry=str(registry),
             entity_key_serialization_version=3,
-            online_store=dict(online_store),
+            online_store=dict(online),
             **sections,
         )
     )
@@ -140,10 +140,15 @@ def file_source(path: Path) -> FileSource:
     return FileSource(name=path.stem, path=str(path), timestamp_field="ts")
 
 
-def address_of(server: RedisServer, guarded: bool = False) -> dict[str, Any]:
-    """The settings of feast-rs that lead to a server."""
-    settings = {"type": "feast_rs.RedisOnlineStore", "connection_string": server.address}
-    return {**settings, "password": PASSWORD} if guarded else settings
+def online_store(server: RedisServer, guarded: bool = False, **settings: Any) -> dict[str, Any]:
+    """The online store of feast-rs on a server."""
+    if guarded:
+        settings["password"] = PASSWORD
+    return {
+        "type": "feast_rs.RedisOnlineStore",
+        "connection_string": server.address,
+        **settings,
+    }
 
 
 def contents(server: RedisServer, password: str | None = None) -> Contents:

@@ -16,11 +16,11 @@ from tests.distributed.rides import (
     PASSWORD,
     START,
     Contents,
-    address_of,
     connections,
     contents,
     feature_store,
     file_source,
+    online_store,
 )
 from tests.support.server import RedisServer
 
@@ -35,13 +35,13 @@ def local_ray() -> Iterator[None]:
 
 
 def store_on(
-    directory: Path, online_store: Mapping[str, Any], offline_store: Mapping[str, Any]
+    directory: Path, online: Mapping[str, Any], offline_store: Mapping[str, Any]
 ) -> FeatureStore:
     """A store that Ray materializes with two workers."""
     return feature_store(
         directory,
         file_source,
-        online_store,
+        online,
         offline_store=dict(offline_store),
         batch_engine={
             "type": "ray.engine",
@@ -57,14 +57,14 @@ def test_workers_write_what_stock_writes(
     guarded_server: RedisServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A view's rows in one block, of which the store keeps the newest; then blocks of a few rows,
-    which both workers write."""
-    store = store_on(rides, address_of(guarded_server, guarded=True), {"type": "file"})
-    store.materialize(START, END, feature_views=["driver_stats"])
-    before = connections(guarded_server, PASSWORD)
+    """Blocks of some rows, from workers that race; Redis keeps each entity's newest."""
+    online = online_store(guarded_server, guarded=True, atomic_writes=True)
+    store = store_on(rides, online, {"type": "file"})
+    assert store._get_provider().batch_engine
     monkeypatch.setattr(ray.data.DataContext.get_current(), "target_max_block_size", 32_768)
-    store.materialize(START, END, feature_views=["station_hours"])
-    assert connections(guarded_server, PASSWORD) - before > 3
+    before = connections(guarded_server, PASSWORD)
+    store.materialize(START, END)
+    assert connections(guarded_server, PASSWORD) - before > 8
     assert not store._get_provider().online_store._clients, "the driver wrote"
     assert contents(guarded_server, PASSWORD) == by_stock
 
@@ -73,7 +73,7 @@ def test_from_the_offline_store_of_ray(
     rides: Path, tmp_path: Path, by_stock: Contents, server: RedisServer
 ) -> None:
     """It cuts event timestamps to seconds, as docs/distributed.md says."""
-    store = store_on(rides, address_of(server), {"type": "ray", "storage_path": str(tmp_path)})
+    store = store_on(rides, online_store(server), {"type": "ray", "storage_path": str(tmp_path)})
     store.materialize(START, END, feature_views=["station_hours"])
     assert contents(server) == {
         key: {**stored, b"_ts:station_hours": seconds_only(stored[b"_ts:station_hours"])}
@@ -91,7 +91,7 @@ def seconds_only(stored: bytes) -> bytes:
 
 def test_feast_hides_a_refused_row(rides: Path, full_server: RedisServer) -> None:
     """As docs/distributed.md warns: Feast's Ray engine logs the store's error and goes on."""
-    store = store_on(rides, address_of(full_server), {"type": "file"})
+    store = store_on(rides, online_store(full_server), {"type": "file"})
     store.materialize(START, END, feature_views=["driver_stats"])
     assert contents(full_server) == {}
     assert store.get_feature_view("driver_stats").materialization_intervals

@@ -45,7 +45,8 @@ def materialize_features() -> None:
         materialize.override(task_id=f"materialize_{view}")(view)
 
 
-@task
+# One XCom, not one for each of the report's fields.
+@task(multiple_outputs=False)
 def materialize(view: str) -> dict[str, Any]:
     """Materializes the run's interval of a feature view, verifies it and returns the report."""
     # Imported here, where the task runs, and not by the scheduler.
