@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -10,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from feast.types import Json
 
 from feast_rs import _core, dtypes, feast_compat
 from feast_rs.errors import ArgumentError
@@ -103,6 +105,7 @@ class RowWriter:
             store.client(settings), self._columns.schema, policy_of(settings, table), retry_seconds
         )
         self._start = time.monotonic()
+        self._given_up = False
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Encodes a batch and hands it over; waits while Redis is behind.
@@ -122,12 +125,14 @@ class RowWriter:
         """Waits for the last acknowledgement.
 
         Raises:
-            FeastRsError: What befell a row, with how many rows were acknowledged.
+            FeastRsError: What befell a row, or that writing was aborted; with how many rows were
+                acknowledged.
         """
         return self._report(self._stream.finish())
 
     def abort(self) -> None:
         """Gives up what was not sent."""
+        self._given_up = True
         self._stream.abort()
 
     def __enter__(self) -> RowWriter:
@@ -139,10 +144,10 @@ class RowWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None:
+        if kind is not None:
+            self.abort()
+        elif not self._given_up:
             self._stream.finish()
-        else:
-            self._stream.abort()
 
     def _report(self, counts: _core.Counts) -> WriteReport:
         read, written, skipped, failed, sent, newest = counts
@@ -229,6 +234,7 @@ class RowColumns:
         stored = [*table.features, *(table.entity_columns if on_demand else [])]
         features = [field.name for field in table.features]
         time_column = [event_timestamp] if isinstance(event_timestamp, str) else []
+        self._documents = {field.name for field in table.features if field.dtype == Json}
         #: The columns that are looked at.
         self.names = frozenset([*self._keys, *features, *time_column])
         self.schema = _core.RowSchema(
@@ -254,7 +260,16 @@ class RowColumns:
         for name in self._nullable:
             if name not in names:
                 batch = _with_column(batch, name, pa.nulls(batch.num_rows))
+        for name in self._documents & names:
+            place = batch.schema.get_field_index(name)
+            if pa.types.is_nested(batch.schema.types[place]):
+                texts = pa.array(map(_document, batch.column(place).to_pylist()), pa.string())
+                batch = batch.set_column(place, name, texts)
         return batch
+
+
+def _document(value: Any) -> str | None:
+    return None if value is None else json.dumps(value)
 
 
 def _with_column(batch: pa.RecordBatch, name: str, column: pa.Array) -> pa.RecordBatch:

@@ -126,7 +126,7 @@ pub(super) fn write(array: &dyn Array, row: usize, out: &mut Vec<u8>) -> Result<
         return Ok(());
     }
     let one = plain(&array.slice(row, 1))?;
-    if one.is_null(0) {
+    if one.is_null(0) || one.data_type().is_null() {
         return Ok(());
     }
     match one.data_type() {

@@ -18,6 +18,7 @@ mod inferred;
 mod items;
 pub mod json;
 pub mod number;
+mod numpy_cells;
 pub(crate) mod source;
 mod tagged;
 mod varint;
@@ -29,6 +30,7 @@ pub use cause::Cause;
 pub use decode::{CellError, ColumnDecoder};
 pub use dtype::FeastType;
 pub use encode::encode;
+pub use numpy_cells::{encode_through_numpy, is_null_cell};
 pub use varint::write_varint;
 
 #[cfg(test)]

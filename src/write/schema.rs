@@ -8,7 +8,7 @@ use super::rows::{FieldName, Rows, Target};
 use crate::entity_key::{EntityKeyWriter, KeyColumn, KeyType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event_time::{EventTime, event_micros};
-use crate::value::{FeastType, encode};
+use crate::value::{FeastType, encode_through_numpy, is_null_cell};
 
 /// Rows that are encoded at once at the most: their columns' cells stay in the cache until the rows
 /// have taken theirs.
@@ -171,6 +171,21 @@ impl RowSchema {
     }
 }
 
+/// What `convert` makes of a part of a column. An error numbers the rows from the column's start,
+/// which is worth doing them over.
+fn converted<T>(
+    column: &ArrayRef,
+    start: usize,
+    length: usize,
+    convert: impl Fn(&ArrayRef) -> Result<T>,
+) -> Result<T> {
+    convert(&column.slice(start, length)).map_err(|error| {
+        convert(&column.slice(0, start + length))
+            .err()
+            .unwrap_or(error)
+    })
+}
+
 enum BoundTimes<'s> {
     Column(&'s str, ArrayRef),
     All(EventTime),
@@ -190,8 +205,10 @@ impl BoundColumns<'_> {
             .iter()
             .zip(&self.keys)
             .map(|(key, array)| {
-                KeyColumn::from_array(&array.slice(start, length), key.declared)
-                    .map_err(|error| schema.located(&key.column, error))
+                converted(array, start, length, |part| {
+                    KeyColumn::from_array(part, key.declared)
+                })
+                .map_err(|error| schema.located(&key.column, error))
             })
             .collect::<Result<Vec<_>>>()?;
         let keys: Vec<&KeyColumn> = keys.iter().collect();
@@ -200,8 +217,10 @@ impl BoundColumns<'_> {
             .features
             .iter()
             .map(|(feature, field, array)| {
-                let cells = encode(&array.slice(start, length), &feature.dtype)
-                    .map_err(|error| schema.located(&feature.name, error))?;
+                let cells = converted(array, start, length, |part| {
+                    encode_through_numpy(part, &feature.dtype)
+                })
+                .map_err(|error| schema.located(&feature.name, error))?;
                 Ok((*field, cells))
             })
             .collect::<Result<Vec<(FieldName, BinaryArray)>>>()?;
@@ -214,7 +233,7 @@ impl BoundColumns<'_> {
             rows.begin_row(&schema.writer, &keys, row, time);
             for (field, cells) in &cells {
                 let cell = cells.value(row);
-                if !(schema.partial.nulls && cell.is_empty()) {
+                if !(schema.partial.nulls && is_null_cell(cell)) {
                     rows.cell(field, cell);
                 }
             }

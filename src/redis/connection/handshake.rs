@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::redis::command::Commands;
 use crate::redis::config::RedisConfig;
-use crate::redis::reply::ReplySink;
+use crate::redis::reply::{ReplySink, is_transient};
 
 /// More than any server says to these commands.
 const GREETING_LIMIT: usize = 16 * 1024;
@@ -118,11 +118,16 @@ fn refusal(stage: Stage, words: &str, config: &RedisConfig) -> Error {
             Stage::Ping => ("is not ready".to_owned(), ""),
         }
     };
-    let words = without_secrets(words, config);
-    Error::new(
+    let shown = without_secrets(words, config);
+    let error = Error::new(
         ErrorKind::Server,
-        format!("redis at {address} {what}: {words}{advice}"),
-    )
+        format!("redis at {address} {what}: {shown}{advice}"),
+    );
+    if is_transient(words) {
+        error.transient()
+    } else {
+        error
+    }
 }
 
 /// The server's words. A server that does not know a command repeats its arguments, here the
