@@ -64,13 +64,20 @@ class Writers:
     """Both stores over the world's definitions."""
 
     def __init__(
-        self, directory: Path, address: str, more: Sequence[Any] = (), **options: Any
+        self,
+        directory: Path,
+        address: str,
+        more: Sequence[Any] = (),
+        provider: str = "local",
+        **options: Any,
     ) -> None:
+        """`provider` is feast-rs' alone, `options` are of both online stores."""
         self.stores = []
         for kind, project in ((STOCK, STOCKS_PROJECT), (OURS, OURS_PROJECT)):
             place = directory / project
             place.mkdir()
-            self.stores.append(world_store(place, address, kind, project, more, **options))
+            own = {"provider": provider} if kind == OURS else {}
+            self.stores.append(world_store(place, address, kind, project, more, **own, **options))
         self.stock, self.ours = self.stores
         self.table = self.view("driver_stats")
 

@@ -69,8 +69,10 @@ impl Handshake {
         for (stage, line) in self.stages.iter().zip(greeting.lines()) {
             if let Some(words) = line.strip_prefix(b"-") {
                 let words = String::from_utf8_lossy(words);
-                // An ACL may forbid PING, and a proxy may not know it; the rest will work.
-                let harmless = words.starts_with("NOPERM") || words.starts_with("ERR unknown");
+                // An ACL may forbid PING, and a proxy may not know it; a server that cannot save its
+                // data refuses it with the writes, and answers reads.
+                let harmless = ["NOPERM", "ERR unknown", "MISCONF"];
+                let harmless = harmless.iter().any(|code| words.starts_with(code));
                 if *stage != Stage::Ping || !harmless {
                     return Err(refusal(*stage, &words, config));
                 }
@@ -237,6 +239,7 @@ mod tests {
         let login = config(json!({"username": "tok3n", "password": "s3cret", "db": 5}));
         assert!(verdict(&login, b"+OK\r\n+OK\r\n+PONG\r\n").is_ok());
         assert!(verdict(&login, b"+OK\r\n+OK\r\n-NOPERM no\r\n").is_ok());
+        assert!(verdict(&login, b"+OK\r\n+OK\r\n-MISCONF no\r\n").is_ok());
         for (answer, kind, text) in [
             (
                 &b"-WRONGPASS invalid\r\n"[..],
