@@ -208,7 +208,7 @@ def test_an_older_server_is_told_of(
     server: RedisServer, tmp_path: Path, atomic: bool, way: str
 ) -> None:
     client = redis.Redis(port=server.port)
-    if client.command_info("HPEXPIREAT").get("hpexpireat"):
+    if b"hpexpireat" in client.command_list():
         pytest.skip("this server's fields can expire")
     store = open_store(tmp_path, server.address, atomic_writes=atomic, ttl_per_view=True)
     with pytest.raises(feast_rs.ServerError) as raised:

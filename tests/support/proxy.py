@@ -50,6 +50,10 @@ class Proxy:
     def _ask(self, client: socket.socket, server: socket.socket) -> None:
         for chunk in chunks(client):
             self.pass_on(chunk, server)
+        self.end(server)
+
+    def end(self, server: socket.socket) -> None:
+        """Closes the connection to the server, since the client did its own."""
         shut(server)
 
     def pass_on(self, chunk: bytes, server: socket.socket) -> None:
