@@ -1,7 +1,7 @@
 """Run the benchmarks: `python -m benchmarks [--quick] [--only reads,gil]`.
 
 Starts a private Redis, fills it in Feast's layout, checks that stock Feast and feast-rs give equal
-answers, times them in turn, and writes the tables and a chart.
+answers and store equal bytes, times them in turn, and writes the tables and a chart.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 
 from .gil import measure_gil
+from .ingest import measure_ingest
+from .materialize import measure_materialize, measure_peaks
 from .memory import MemoryFigure, measure_memory
 from .reads import ReadResult, measure_read
 from .report import RESULTS, Report, to_markdown, write
@@ -21,8 +23,12 @@ from .server import Server, private_server
 from .service import measure_async, measure_threads
 from .shapes import BARS, GROUPS, NARROW, Shape
 from .stores import STOCK, Stores
+from .write_tables import MIXED, OTHERS
 
-PARTS = ("reads", "narrow", "threads", "async", "gil", "memory")
+READ_PARTS = ("reads", "narrow", "threads", "async", "gil", "memory")
+PARTS = (*READ_PARTS, "writes", "tables", "ingest", "growth")
+# Rows of the runs whose peak memory is compared with the first's.
+GROWTH = (60_000, 600_000, 5_000_000)
 
 
 def say(words: str) -> None:
@@ -101,36 +107,66 @@ def _memory(
     return found
 
 
+def _run_reads(report: Report, repository: Repository, chosen: argparse.Namespace) -> None:
+    """The parts that read from a filled server."""
+    seconds = 0.5 if chosen.quick else 3.0
+    server = repository.server
+    stores = Stores.build(repository, chosen.store)
+    report.label, report.notes = stores.label, stores.notes
+    for group in GROUPS:
+        repository.fill(group)
+        say(f"  {group.name}: {group.entities} entities, {len(group.refs())} features")
+    if "reads" in chosen.only:
+        say("Reads")
+        report.reads = _reads(stores, server, BARS, chosen.quick)
+    if "narrow" in chosen.only:
+        say("Few fields of wide hashes")
+        report.narrow = _reads(stores, server, NARROW, chosen.quick)
+    if "threads" in chosen.only:
+        say("Threads")
+        report.threads = measure_threads(stores, seconds)
+    if "async" in chosen.only:
+        say("Coroutines")
+        report.concurrent = measure_async(stores, seconds)
+    if "gil" in chosen.only:
+        say("The GIL")
+        report.gil = measure_gil(stores, seconds)
+    if "memory" in chosen.only:
+        say("Memory")
+        report.memory = _memory(repository, stores, chosen.store, chosen.memory_reads)
+
+
+def _run_writes(
+    report: Report, server: Server, directory: Path, chosen: argparse.Namespace
+) -> None:
+    """The parts that write to an empty server."""
+    scale, rounds = (0.05, 1) if chosen.quick else (1.0, 3)
+    tables = [MIXED] * ("writes" in chosen.only) + list(OTHERS) * ("tables" in chosen.only)
+    for table in tables:
+        say(f"Materializing {table.name}")
+        result = measure_materialize(server, directory, table, scale, rounds)
+        report.writes.append(result)
+        say(f"  {result.faster:.1f} times faster than stock, {result.over_floor:.2f} of the floor")
+    if "ingest" in chosen.only:
+        say("Single batches")
+        report.ingest = measure_ingest(server, directory, 10 if chosen.quick else 100)
+    if "growth" in chosen.only:
+        say("Memory of materialization")
+        sizes = GROWTH[:1] if chosen.quick else GROWTH
+        report.growth = measure_peaks(server, directory, MIXED, sizes)
+
+
 def main() -> int:
     """Run what was asked for."""
     chosen = options()
-    seconds = 0.5 if chosen.quick else 3.0
+    report = Report(chosen.quick)
     with tempfile.TemporaryDirectory(prefix="feast-rs-bench-") as name, private_server() as server:
         say(f"{server.version()} on {server.address}")
-        repository = Repository(server, Path(name))
-        stores = Stores.build(repository, chosen.store)
-        for group in GROUPS:
-            repository.fill(group)
-            say(f"  {group.name}: {group.entities} entities, {len(group.refs())} features")
-        report = Report(stores.label, server.version(), chosen.quick, stores.notes)
-        if "reads" in chosen.only:
-            say("Reads")
-            report.reads = _reads(stores, server, BARS, chosen.quick)
-        if "narrow" in chosen.only:
-            say("Few fields of wide hashes")
-            report.narrow = _reads(stores, server, NARROW, chosen.quick)
-        if "threads" in chosen.only:
-            say("Threads")
-            report.threads = measure_threads(stores, seconds)
-        if "async" in chosen.only:
-            say("Coroutines")
-            report.concurrent = measure_async(stores, seconds)
-        if "gil" in chosen.only:
-            say("The GIL")
-            report.gil = measure_gil(stores, seconds)
-        if "memory" in chosen.only:
-            say("Memory")
-            report.memory = _memory(repository, stores, chosen.store, chosen.memory_reads)
+        report.server = server.version()
+        if set(chosen.only) & set(READ_PARTS):
+            _run_reads(report, Repository(server, Path(name)), chosen)
+        if set(chosen.only) - set(READ_PARTS):
+            _run_writes(report, server, Path(name), chosen)
     print(to_markdown(report))
     for path in write(report, chosen.output):
         say(f"wrote {path}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -14,9 +14,13 @@ from typing import Any
 
 from .chart import bars
 from .gil import HASHING, TRUSTED_SHARE, GilFigure
+from .ingest import IngestResult
+from .materialize import MaterializeMemory, MaterializeResult
 from .memory import MemoryFigure
 from .reads import FLOOR, STOCK_COMMANDS, ReadResult
 from .service import AsyncResult, ThreadResult
+from .tables import table, verdict
+from .write_report import missed_writes, write_sections
 
 RESULTS = Path(__file__).resolve().parent / "results"
 _PACKAGES = ("feast", "feast-rs", "redis", "hiredis", "valkey-glide-sync", "pyarrow", "numpy")
@@ -26,9 +30,9 @@ _PACKAGES = ("feast", "feast-rs", "redis", "hiredis", "valkey-glide-sync", "pyar
 class Report:
     """Everything measured in one run; what was left out stays empty."""
 
-    label: str
-    server: str
     quick: bool
+    label: str = "feast-rs"
+    server: str = ""
     notes: Sequence[str] = ()
     reads: list[ReadResult] = field(default_factory=list)
     narrow: list[ReadResult] = field(default_factory=list)
@@ -36,6 +40,9 @@ class Report:
     concurrent: AsyncResult | None = None
     gil: dict[str, GilFigure] = field(default_factory=dict)
     memory: dict[str, MemoryFigure] = field(default_factory=dict)
+    writes: list[MaterializeResult] = field(default_factory=list)
+    ingest: list[IngestResult] = field(default_factory=list)
+    growth: list[MaterializeMemory] = field(default_factory=list)
 
     def missed(self) -> list[str]:
         """The bars that were not reached."""
@@ -44,7 +51,10 @@ class Report:
             for read in [*self.reads, *self.narrow]
             for name, passed in read.passed.items()
             if not passed
-        ] + [f"{name}: memory grows" for name, figure in self.memory.items() if not figure.flat]
+        ] + [
+            *(f"{name}: memory grows" for name, figure in self.memory.items() if not figure.flat),
+            *missed_writes(self.writes, self.ingest, self.growth),
+        ]
 
 
 def environment(report: Report) -> dict[str, Any]:
@@ -64,28 +74,8 @@ def environment(report: Report) -> dict[str, Any]:
     }
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table that also reads well as it stands."""
-    cells = [list(heads), *map(list, rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(heads))]
-
-    def line(row: Sequence[str]) -> str:
-        padded = [
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        return "| " + " | ".join(padded) + " |"
-
-    rule = ["-" * width if i == 0 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    return "\n".join([line(cells[0]), line(rule), *map(line, cells[1:])])
-
-
 def _ms(seconds: float) -> str:
     return f"{seconds * 1e3:.3g}" if seconds < 1 else f"{seconds * 1e3:.0f}"
-
-
-def _verdict(value: str, passed: bool, bar: str) -> str:
-    return f"{value} ({'meets' if passed else 'MISSES'} {bar})"
 
 
 def _bars_table(report: Report) -> str:
@@ -99,24 +89,22 @@ def _bars_table(report: Report) -> str:
                 read.label,
                 _ms(figures[read.stock].seconds),
                 _ms(figures[f"{report.label} to_dict"].seconds),
-                _verdict(
+                verdict(
                     f"{read.to_dict_faster:.1f}",
                     read.passed["to_dict"],
                     f"{bar['to_dict_faster']:g}",
                 ),
                 _ms(figures[f"{report.label} to_arrow"].seconds),
                 _ms(figures[FLOOR].seconds),
-                _verdict(
+                verdict(
                     f"{read.to_arrow_over_floor:.2f}",
                     read.passed["to_arrow"],
                     f"{bar['to_arrow_over_floor']:g}",
                 ),
-                _verdict(
-                    f"{read.redis_share:.2f}", read.passed["redis"], f"{bar['redis_share']:g}"
-                ),
+                verdict(f"{read.redis_share:.2f}", read.passed["redis"], f"{bar['redis_share']:g}"),
             )
         )
-    return _table(heads, rows)
+    return table(heads, rows)
 
 
 def _contestants_table(reads: Sequence[ReadResult], unit: str) -> str:
@@ -126,7 +114,7 @@ def _contestants_table(reads: Sequence[ReadResult], unit: str) -> str:
         figure = read.figures[name]
         return _ms(figure.seconds) if unit == "ms" else f"{figure.redis_command_us:.0f}"
 
-    return _table(
+    return table(
         (unit, *(read.label for read in reads)),
         [(name, *(cell(read, name) for read in reads)) for name in names],
     )
@@ -136,14 +124,14 @@ def _narrow_table(report: Report) -> str:
     rows = [
         (
             read.label,
-            _verdict(f"{read.to_dict_faster:.1f}", read.passed["to_dict"], "1"),
-            _verdict(f"{read.redis_share:.2f}", read.passed["redis"], "1 within noise"),
+            verdict(f"{read.to_dict_faster:.1f}", read.passed["to_dict"], "1"),
+            verdict(f"{read.redis_share:.2f}", read.passed["redis"], "1 within noise"),
             f"{_arrow_over_commands(report, read):.2f}",
         )
         for read in report.narrow
     ]
     heads = ("entities x features", "to_dict, times faster", "Redis CPU, share of stock's")
-    return _table((*heads, "to_arrow over stock's commands, bare"), rows)
+    return table((*heads, "to_arrow over stock's commands, bare"), rows)
 
 
 def _arrow_over_commands(report: Report, read: ReadResult) -> float:
@@ -156,7 +144,7 @@ def _service_sections(report: Report) -> list[tuple[str, str]]:
     if report.threads is not None:
         rows = [(name, f"{rate:.0f}") for name, rate in report.threads.reads_per_second.items()]
         sections.append(
-            ("8 threads, each reading 100 x 50", _table(("store", "reads/s, all together"), rows))
+            ("8 threads, each reading 100 x 50", table(("store", "reads/s, all together"), rows))
         )
     if report.concurrent is not None:
         found = report.concurrent
@@ -170,7 +158,7 @@ def _service_sections(report: Report) -> list[tuple[str, str]]:
             )
             for name, rate in found.reads_per_second.items()
         ]
-        text = _table(heads, rows_async)
+        text = table(heads, rows_async)
         text += f"\n\nThe same ticker beside nothing: {found.idle_stall_ms:.1f} ms at most."
         sections.append(("64 concurrent async reads of 10 x 50, with to_dict", text))
     if report.gil:
@@ -179,7 +167,7 @@ def _service_sections(report: Report) -> list[tuple[str, str]]:
             for name, f in report.gil.items()
         ]
         heads = ("call", "alone, ms", "lock held, ms", "share of the call")
-        text = _table(heads, rows_gil)
+        text = table(heads, rows_gil)
         if report.gil[HASHING].share > TRUSTED_SHARE:
             text += "\n\nThe machine was too busy: hashing holds no lock, so do not trust the rest."
         sections.append(("The GIL in a read of 1000 x 50", text))
@@ -196,7 +184,7 @@ def _service_sections(report: Report) -> list[tuple[str, str]]:
             for name, f in report.memory.items()
         ]
         heads_memory = ("reader", "reads", "before, MB", "after a tenth", "peak since", "verdict")
-        sections.append(("Memory of 1000 x 50, repeated", _table(heads_memory, rows_memory)))
+        sections.append(("Memory of 1000 x 50, repeated", table(heads_memory, rows_memory)))
     return sections
 
 
@@ -224,6 +212,7 @@ def to_markdown(report: Report) -> str:
         parts += ["## Few fields of wide hashes", _narrow_table(report)]
         parts += [_contestants_table(report.narrow, "ms")]
         parts += [_contestants_table(report.narrow, "us")]
+    parts += write_sections(report.writes, report.ingest, report.growth)
     for title, text in _service_sections(report):
         parts += [f"## {title}", text]
     return "\n\n".join(parts) + "\n"

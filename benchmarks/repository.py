@@ -118,7 +118,7 @@ class Repository:
 
     def __init__(self, server: Server, directory: Path) -> None:
         self.address = server.address
-        self._server = server
+        self.server = server
         self.directory = directory
         self.stock = self.open({"type": "redis"})
         self.stock.apply(_definitions(directory))
@@ -140,7 +140,7 @@ class Repository:
     def fill(self, group: Group) -> None:
         """Write a group's rows, and see that stock Feast reads all of them as they were made."""
         values = group.values()
-        _write(self._server, group, values)
+        _write(self.server, group, values)
         numbers = list(range(group.entities))
         answer = self.stock.get_online_features(
             features=group.refs(), entity_rows=[{group.join_key: n} for n in numbers]

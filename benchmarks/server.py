@@ -101,6 +101,8 @@ def _start(directory: str) -> tuple[subprocess.Popen[bytes], Server]:
     port = _free_port()
     command = [_binary(), "--port", str(port), "--bind", "127.0.0.1", "--dir", directory]
     command += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
+    # For the digest of all that is stored.
+    command += ["--enable-debug-command", "local"]
     with (Path(directory) / "log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     server = Server(port)

@@ -6,6 +6,7 @@ import asyncio
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import pendulum
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -137,6 +138,14 @@ def test_the_time_to_live_is_the_keys(writers: Writers) -> None:
         client.expire(key, 100)
     writers.write(batch)
     assert all(int(left) in (99, 100) for _, left in stored(writers.stores[1]).values())
+
+
+@pytest.mark.parametrize("offset", [timedelta(0), timedelta(days=-365 * 60, microseconds=-1)])
+def test_event_timestamps_of_pendulum(writers: Writers, offset: timedelta) -> None:
+    """Airflow's, whose differences have parts of their own, on both sides of the epoch."""
+    writers.clear()
+    when = pendulum.instance(NOON + offset).in_timezone("America/New_York")
+    writers.write([row(writers.table, {"driver_id": 1, "rate": 0.5}, when)])
 
 
 def test_a_large_batch(writers: Writers) -> None:

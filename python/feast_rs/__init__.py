@@ -22,18 +22,24 @@ from feast_rs.errors import (
     EntityRowsError,
     FeastRsError,
     FeatureListError,
+    MaterializationError,
     MissingJoinKeyError,
     NoEntityRowsError,
     ProtocolError,
     ServerError,
+    SourceError,
+    SourceNotFoundError,
     TimeoutError,
 )
 
 if TYPE_CHECKING:
+    from feast_rs.compute_engine import StreamingComputeEngine, StreamingComputeEngineConfig
     from feast_rs.config import RedisOnlineStoreConfig
     from feast_rs.entity_keys import deserialize_entity_keys, serialize_entity_keys
+    from feast_rs.materialization import materialize, materialize_incremental
     from feast_rs.online_store import RedisOnlineStore
     from feast_rs.provider import ArrowProvider
+    from feast_rs.reports import MaterializationReport, ViewReport
     from feast_rs.response import OnlineResponse
     from feast_rs.values import decode_values, encode_values
     from feast_rs.writing import WriteReport, write_batches
@@ -51,6 +57,8 @@ __all__ = [
     "EntityRowsError",
     "FeastRsError",
     "FeatureListError",
+    "MaterializationError",
+    "MaterializationReport",
     "MissingJoinKeyError",
     "NoEntityRowsError",
     "OnlineResponse",
@@ -58,25 +66,38 @@ __all__ = [
     "RedisOnlineStore",
     "RedisOnlineStoreConfig",
     "ServerError",
+    "SourceError",
+    "SourceNotFoundError",
+    "StreamingComputeEngine",
+    "StreamingComputeEngineConfig",
     "TimeoutError",
+    "ViewReport",
     "WriteReport",
     "__version__",
     "decode_values",
     "deserialize_entity_keys",
     "encode_values",
+    "materialize",
+    "materialize_incremental",
     "serialize_entity_keys",
     "write_batches",
 ]
 
 _HOMES = {
     "ArrowProvider": "provider",
+    "MaterializationReport": "reports",
     "OnlineResponse": "response",
     "RedisOnlineStore": "online_store",
     "RedisOnlineStoreConfig": "online_store",
+    "StreamingComputeEngine": "compute_engine",
+    "StreamingComputeEngineConfig": "compute_engine",
+    "ViewReport": "reports",
     "WriteReport": "writing",
     "decode_values": "values",
     "deserialize_entity_keys": "entity_keys",
     "encode_values": "values",
+    "materialize": "materialization",
+    "materialize_incremental": "materialization",
     "serialize_entity_keys": "entity_keys",
     "write_batches": "writing",
 }

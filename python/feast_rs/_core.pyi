@@ -1,7 +1,7 @@
 """The Rust core of feast-rs."""
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias, final
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ __all__ = [
     "EncodedRows",
     "KeyColumn",
     "KeyOwner",
+    "LatestRows",
     "Plan",
     "RowSchema",
     "Task",
@@ -49,6 +50,33 @@ class KeyOwner:
     @property
     def pattern(self) -> bytes: ...
     def owns(self, key: bytes) -> bool: ...
+
+@final
+class LatestRows:
+    """Finds each entity's latest row in a source that is scanned several times.
+
+    ``passes`` is to be asked for again before each pass: the entities that do not fit into
+    ``memory_bytes`` at once are left to later ones.
+    """
+
+    def __new__(
+        cls,
+        join_keys: Sequence[str],
+        event_timestamp: str,
+        created_timestamp: str | None,
+        rows_hint: int,
+        memory_bytes: int,
+    ) -> LatestRows: ...
+    @property
+    def passes(self) -> int: ...
+    def start(self, number: int) -> None: ...
+    def add(self, batch: Any) -> None: ...
+    def finish(self) -> None: ...
+    def mask(self, rows: int) -> Any: ...
+    @property
+    def latest(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
 
 @final
 class Plan:
@@ -150,9 +178,6 @@ class RowSchema:
     ) -> RowSchema: ...
     def rows(self, batch: Any) -> list[EncodedRows]: ...
 
-#: Rows read, written, skipped and failed, bytes sent, and the newest event time.
-Counts: TypeAlias = tuple[int, int, int, int, int, tuple[int, int] | None]
-
 @final
 class WriteStream:
     """Record batches on their way to Redis."""
@@ -161,8 +186,8 @@ class WriteStream:
         cls, client: Client, schema: RowSchema, policy: WritePolicy, retry_seconds: float
     ) -> WriteStream: ...
     def write(self, batch: Any) -> None: ...
-    def counts(self) -> Counts: ...
-    def finish(self) -> Counts: ...
+    def counts(self) -> tuple[int, int, int, int, int, tuple[int, int] | None]: ...
+    def finish(self) -> tuple[int, int, int, int, int, tuple[int, int] | None]: ...
     def abort(self) -> None: ...
 
 @final

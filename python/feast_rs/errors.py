@@ -8,8 +8,12 @@ feature or entity, and what to do; it never holds a password.
 from __future__ import annotations
 
 import builtins
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError as ProtobufDecodeError
+
+if TYPE_CHECKING:
+    from feast_rs.reports import MaterializationReport
 
 
 class FeastRsError(Exception):
@@ -75,3 +79,26 @@ class FeatureListError(ArgumentError, AssertionError, TypeError):
 
 class EntityRowsError(ArgumentError, AttributeError):
     """The entity rows, or a column of them, are of a type that holds no rows."""
+
+
+class SourceError(FeastRsError, KeyError):
+    """A feature view's source lacks columns, cannot be read, or changed while it was read."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class SourceNotFoundError(SourceError, FileNotFoundError):
+    """A feature view's source is not there."""
+
+
+class MaterializationError(FeastRsError):
+    """A materialization failed; ``reports`` has what was written until then."""
+
+    def __init__(self, message: str, reports: MaterializationReport) -> None:
+        super().__init__(message)
+        self.reports = reports
+        """The reports of the feature views that ran, the failing one's the last."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (str(self), self.reports))

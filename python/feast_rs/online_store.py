@@ -74,7 +74,6 @@ class RedisOnlineStore(OnlineStore):
             ConnectionError, TimeoutError, ServerError, ProtocolError: Redis did not answer as it
                 should.
         """
-        with_versions = include_feature_view_version_metadata
         if _is_precomputed(features):
             stock = super().get_online_features(
                 config,
@@ -83,16 +82,15 @@ class RedisOnlineStore(OnlineStore):
                 registry,
                 project,
                 full_feature_names,
-                **versions_wanted(with_versions),
+                **versions_wanted(include_feature_view_version_metadata),
             )
             return of_vectors(stock, registry, project, features, full_feature_names)
         request = self._bind(config, features, entity_rows, registry, project, full_feature_names)
-        settings = config.online_store
-        client = self.client(settings)
+        client, read = self._begin_read(config, request)
         start = time.monotonic()
-        answer = client.read(request.plan.core, request.keys, request.rows, settings.strict_status)
+        answer = client.read(*read)
         feast_compat.track_read(start, request.plan.context, answer)
-        return respond(request, answer, full_feature_names, with_versions)
+        return respond(request, answer, full_feature_names, include_feature_view_version_metadata)
 
     async def get_online_features_async(
         self,
@@ -107,7 +105,6 @@ class RedisOnlineStore(OnlineStore):
     ) -> Any:
         """Reads features without blocking the event loop; raises what
         :meth:`get_online_features` does."""
-        with_versions = include_feature_view_version_metadata
         if _is_precomputed(features):
             stock = await super().get_online_features_async(
                 config,
@@ -116,22 +113,14 @@ class RedisOnlineStore(OnlineStore):
                 registry,
                 project,
                 full_feature_names,
-                **versions_wanted(with_versions),
+                **versions_wanted(include_feature_view_version_metadata),
             )
             return of_vectors(stock, registry, project, features, full_feature_names)
         request = self._bind(config, features, entity_rows, registry, project, full_feature_names)
-        settings = config.online_store
-        client = self.client(settings)
+        client, read = self._begin_read(config, request)
         start = time.monotonic()
         answer = await event_loop.run(
-            lambda completions, token: client.read_async(
-                request.plan.core,
-                request.keys,
-                request.rows,
-                settings.strict_status,
-                completions,
-                token,
-            )
+            lambda completions, token: client.read_async(*read, completions, token)
         )
         feast_compat.track_read(start, request.plan.context, answer)
         return respond(request, answer, full_feature_names, include_feature_view_version_metadata)
@@ -144,14 +133,9 @@ class RedisOnlineStore(OnlineStore):
         requested_features: list[str] | None = None,
     ) -> list[ReadRow]:
         """Reads one feature view for entity keys; see ``OnlineStore.online_read``."""
-        names, plan = _view_plan(config, table, requested_features)
-        answer = self._connected(config).read_entities(
-            plan,
-            [key.SerializeToString() for key in entity_keys],
-            config.entity_key_serialization_version,
-            config.project,
-        )
-        return _read_rows(names, answer)
+        client = self._connected(config)
+        names, read = _entities_read(config, table, entity_keys, requested_features)
+        return _read_rows(names, client.read_entities(*read))
 
     async def online_read_async(
         self,
@@ -161,18 +145,10 @@ class RedisOnlineStore(OnlineStore):
         requested_features: list[str] | None = None,
     ) -> list[ReadRow]:
         """Reads one feature view for entity keys without blocking the event loop."""
-        names, plan = _view_plan(config, table, requested_features)
-        keys = [key.SerializeToString() for key in entity_keys]
         client = self._connected(config)
+        names, read = _entities_read(config, table, entity_keys, requested_features)
         answer = await event_loop.run(
-            lambda completions, token: client.read_entities_async(
-                plan,
-                keys,
-                config.entity_key_serialization_version,
-                config.project,
-                completions,
-                token,
-            )
+            lambda completions, token: client.read_entities_async(*read, completions, token)
         )
         return _read_rows(names, answer)
 
@@ -295,6 +271,14 @@ class RedisOnlineStore(OnlineStore):
         )
         return bind(plan, columns)
 
+    def _begin_read(
+        self, config: RepoConfig, request: BoundRequest
+    ) -> tuple[_core.Client, tuple[_core.Plan, Sequence[_core.KeyColumn], int, bool]]:
+        """The client, and what its ``read`` takes."""
+        settings = config.online_store
+        read = (request.plan.core, request.keys, request.rows, settings.strict_status)
+        return self.client(settings), read
+
     def _connected(self, config: RepoConfig) -> _core.Client:
         return self.client(config.online_store)
 
@@ -320,17 +304,22 @@ def _is_precomputed(features: Any) -> bool:
     return isinstance(features, FeatureService) and getattr(features, "precompute_online", False)
 
 
-def _view_plan(
-    config: RepoConfig, table: FeatureView, requested: list[str] | None
-) -> tuple[list[str], _core.Plan]:
+def _entities_read(
+    config: RepoConfig,
+    table: FeatureView,
+    entity_keys: list[EntityKey],
+    requested: list[str] | None,
+) -> tuple[list[str], tuple[_core.Plan, list[bytes], int, str]]:
+    """The features' names, and what a client's ``read_entities`` takes."""
     names = list(requested) if requested else [field.name for field in table.features]
     declared = {field.name: field.dtype for field in table.features}
+    version, project = config.entity_key_serialization_version, config.project
     plan = _core.Plan([])
-    group = plan.add_group([], [], config.entity_key_serialization_version, config.project)
+    group = plan.add_group([], [], version, project)
     view = feast_compat.stored_view_name(table, config)
     for name in names:
         plan.add_column(group, name, view, name, dtypes.spell(declared.get(name)), None)
-    return names, plan
+    return names, (plan, [key.SerializeToString() for key in entity_keys], version, project)
 
 
 def _read_rows(names: list[str], answer: _core.Answer) -> list[ReadRow]:

@@ -57,16 +57,18 @@ def decode_values(cells: Any | Sequence[bytes | None], dtype: DType) -> pa.Array
 
 
 def encode_values(array: Any, dtype: DType) -> pa.Array:
-    """Encodes an Arrow array as Feast stores it: the bytes that Feast's Python writes.
+    """Encodes an Arrow array as Feast stores it: the bytes that Feast materializes.
 
     Args:
         array: An Arrow array, chunked or not, of the Arrow type in the table above or one that
             it follows from: other widths, string and list encodings, timestamps of any unit and
-            zone (cut to whole seconds toward zero, as Feast does), structs and JSON for maps.
+            zone (down to whole seconds; in lists toward zero, as Feast does), structs and JSON
+            for maps. ``docs/types.md`` lists them all.
         dtype: The declared type, as for :func:`decode_values`.
 
     Returns:
-        A binary array without nulls: a null, and a float that is not a number, are ``b""``.
+        A binary array without nulls: a null, and a float that is not a number, are ``b""``; but
+        a null in a column of timestamps is Feast's null timestamp.
 
     Raises:
         EncodeError: A value does not fit ``dtype``. The message gives its row.

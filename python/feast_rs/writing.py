@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -11,7 +10,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from feast.types import Json
 
 from feast_rs import _core, dtypes, feast_compat
 from feast_rs.errors import ArgumentError
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
 
 Row = tuple["EntityKey", "dict[str, Value]", datetime, "datetime | None"]
 Progress = Callable[[int], Any]
+#: Rows read, written, skipped and failed, bytes sent, and the newest event time.
+Counts = tuple[int, int, int, int, int, "tuple[int, int] | None"]
 
 #: How long a stream meets a failure that may pass by further attempts, unless told otherwise.
 RETRY_SECONDS = 30.0
@@ -149,7 +149,7 @@ class RowWriter:
         elif not self._given_up:
             self._stream.finish()
 
-    def _report(self, counts: _core.Counts) -> WriteReport:
+    def _report(self, counts: Counts) -> WriteReport:
         read, written, skipped, failed, sent, newest = counts
         return WriteReport(
             view=self._view,
@@ -234,7 +234,6 @@ class RowColumns:
         stored = [*table.features, *(table.entity_columns if on_demand else [])]
         features = [field.name for field in table.features]
         time_column = [event_timestamp] if isinstance(event_timestamp, str) else []
-        self._documents = {field.name for field in table.features if field.dtype == Json}
         #: The columns that are looked at.
         self.names = frozenset([*self._keys, *features, *time_column])
         self.schema = _core.RowSchema(
@@ -260,16 +259,7 @@ class RowColumns:
         for name in self._nullable:
             if name not in names:
                 batch = _with_column(batch, name, pa.nulls(batch.num_rows))
-        for name in self._documents & names:
-            place = batch.schema.get_field_index(name)
-            if pa.types.is_nested(batch.schema.types[place]):
-                texts = pa.array(map(_document, batch.column(place).to_pylist()), pa.string())
-                batch = batch.set_column(place, name, texts)
         return batch
-
-
-def _document(value: Any) -> str | None:
-    return None if value is None else json.dumps(value)
 
 
 def _with_column(batch: pa.RecordBatch, name: str, column: pa.Array) -> pa.RecordBatch:
@@ -344,7 +334,8 @@ def instant(timestamp: datetime) -> tuple[int, int]:
     """Seconds since the epoch and nanoseconds of a datetime, which is UTC without a zone."""
     if timestamp.tzinfo is None:
         timestamp = timestamp.replace(tzinfo=timezone.utc)
-    since = timestamp - _EPOCH
+    # Of a pendulum the operator gives no plain timedelta, and before the epoch a wrong one.
+    since = datetime.__sub__(timestamp, _EPOCH)
     return since.days * 86400 + since.seconds, since.microseconds * 1000
 
 

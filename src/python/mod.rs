@@ -14,6 +14,7 @@ mod collector;
 mod completions;
 mod exceptions;
 mod keys;
+mod latest;
 mod objects;
 mod plan;
 mod runtime;
@@ -34,6 +35,8 @@ mod _core {
     use super::completions::{Completions, Task};
     #[pymodule_export]
     use super::keys::{KeyColumn, KeyOwner, parse_keys, serialize_keys, view_fields};
+    #[pymodule_export]
+    use super::latest::LatestRows;
     #[pymodule_export]
     use super::plan::Plan;
     #[pymodule_export]

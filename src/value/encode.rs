@@ -1,15 +1,23 @@
 //! Arrow columns into cells: the bytes that Feast's Python writes.
 //!
-//! The reference is `python_values_to_proto_values(array.to_pylist(), dtype.to_value_type())`
-//! of Feast 0.67.0, each message serialized. Its rules, kept here:
+//! The reference is what Feast 0.67.0 materializes and pushes: `_convert_arrow_to_proto`, which
+//! takes a column's `to_numpy(zero_copy_only=False)` through `python_values_to_proto_values`, each
+//! message serialized. Its rules, kept here:
 //!
-//! - null is an empty cell, and so is a scalar float that is not a number;
-//! - empty bytes are null too if no value of the column has any bytes;
+//! - null is an empty cell, and so is a scalar float that is not a number; but a null in a column
+//!   of timestamps, dates or numbers that is declared `UnixTimestamp` is the null timestamp;
 //! - a null element of a list is written as 0, `""`, `b""`, false, the null timestamp or, of
-//!   JSON, `null`; a set cannot hold one;
-//! - a timestamp is cut to whole seconds toward zero;
-//! - inside of structs, maps and nested lists the types are inferred from Python's values, not
-//!   taken from the declaration: integers are `int64`, floats `double`.
+//!   JSON, `null`, and among floats as one that is not a number; a set of texts, bytes, integers
+//!   or bools cannot hold one;
+//! - a part of a second is dropped, and whether downward or toward zero depends on the place: see
+//!   `Parts`;
+//! - inside of structs, maps and nested lists the types are inferred from Arrow's, not taken from
+//!   the declaration: see `inferred`.
+//!
+//! A cell depends on nothing but its own value, so that it is the same in whatever chunks a column
+//! comes. Numpy's columns are not like that: a null makes floats of all integers beside it, which
+//! loses those beyond 2^53, and turns the integers inside of structs and nested lists into
+//! doubles. Here integers stay integers. `docs/differences.md` lists what else is not as in Feast.
 //!
 //! Where Feast's bytes are not determined they are in the order of the input here: the entries of
 //! a map (upb writes them in the order of a hash that is seeded anew in each process) and the
@@ -18,23 +26,26 @@
 //! Every type is taken from what [`decode`](super::decode) makes of it, and from what else is
 //! natural: integers of any width, large, view, dictionary and run-end encodings, fixed-size
 //! lists, timestamps of any unit and zone, dates, Arrow decimals, sixteen bytes for a UUID,
-//! JSON objects and Arrow structs for maps.
+//! JSON objects and Arrow structs for maps, JSON texts for lists, anything for texts and JSON.
 
-use arrow_array::cast::AsArray as _;
-use arrow_array::{Array, BinaryArray, LargeListArray};
-use arrow_buffer::OffsetBuffer;
-use arrow_schema::DataType;
+use arrow_array::types::ArrowPrimitiveType;
+use arrow_array::{Array, ArrayRef, BinaryArray, PrimitiveArray};
 
+use super::cells::Cells;
 use super::dtype::FeastType;
 use super::field::Field;
-use super::inferred;
-use super::items::{Items, check_json};
+use super::inferred::Inferred;
+use super::items::{Items, check_int32};
+use super::nested::{Lists, elements, range};
 use super::source::{
-    binaries, booleans, cannot, decimals, doubles, integers, lists, plain, seconds, texts, uuids,
+    Parts, booleans, cannot, doubles, filled, floats, integers, is_decimal, is_text, lists, plain,
+    seconds,
 };
-use super::tagged;
-use super::wire_out;
-use crate::error::Result;
+use super::spelled::{jsons, strings};
+use super::texts::{Texts, bytes, decimals, texts, uuids};
+use super::wire::NULL_TIMESTAMP;
+use super::{json_lists, tagged, wire_out};
+use crate::error::{Error, Result};
 
 /// The cells of `array`'s values as `dtype`, one for each row; a null is an empty cell.
 ///
@@ -42,226 +53,191 @@ use crate::error::Result;
 /// at fault, if the array's type or a value does not fit `dtype`.
 pub fn encode(array: &dyn Array, dtype: &FeastType) -> Result<BinaryArray> {
     let array = plain(array)?;
-    let mut cells = Cells::new(array.len());
-    if array.null_count() == array.len() || array.data_type().is_null() {
-        cells.fill(array.len(), |_, _| Ok(()))?;
-        return Ok(cells.finish());
+    cells(&array, dtype).map_err(|error| located(&array, dtype, error))
+}
+
+/// The error of the first row that cannot be written alone, or `error` if there is none.
+fn located(array: &ArrayRef, dtype: &FeastType, error: Error) -> Error {
+    let none = array.slice(0, 0);
+    if typed_cells(&none, dtype).is_err() {
+        return error;
     }
+    // Halving, since rows are written alone slowly.
+    let (mut first, mut end) = (0, array.len());
+    while end - first > 1 {
+        let middle = usize::midpoint(first, end);
+        if cells(&array.slice(first, middle - first), dtype).is_err() {
+            end = middle;
+        } else {
+            first = middle;
+        }
+    }
+    match cells(&array.slice(first, end - first), dtype) {
+        Err(error) => error.context(format!("row {first}")),
+        Ok(_) => error,
+    }
+}
+
+fn cells(array: &ArrayRef, dtype: &FeastType) -> Result<BinaryArray> {
+    let all_null = array.data_type().is_null() || array.null_count() == array.len();
+    if all_null && !(*dtype == FeastType::UnixTimestamp && has_null_timestamps(array)) {
+        return Ok(Cells::empty(array.len()));
+    }
+    typed_cells(array, dtype)
+}
+
+fn typed_cells(array: &ArrayRef, dtype: &FeastType) -> Result<BinaryArray> {
     let rows = array.len();
     match dtype {
         FeastType::Int32 => {
-            let values = integers(&array)?;
-            cells.fill(rows, |row, out| {
-                if values.is_valid(row) {
-                    let number = i32::try_from(values.value(row)).map_err(|_| {
-                        cannot(format!("{} does not fit in Int32", values.value(row)))
-                    })?;
-                    wire_out::integer(Field::Int32, number.into(), out);
-                }
-                Ok(())
-            })?;
+            let values = integers(array)?;
+            check_int32(values.iter().flatten())?;
+            numbers(&values, 11, |number, out| {
+                wire_out::integer(Field::Int32, number, out);
+            })
         }
-        FeastType::Int64 | FeastType::Bool | FeastType::UnixTimestamp => {
-            let (field, values) = match dtype {
-                FeastType::Int64 => (Field::Int64, integers(&array)?),
-                FeastType::Bool => (Field::Bool, booleans(&array)?),
-                _ => (Field::UnixTimestamp, seconds(&array)?),
-            };
-            cells.fill(rows, |row, out| {
-                if values.is_valid(row) {
-                    wire_out::integer(field, values.value(row), out);
-                }
-                Ok(())
-            })?;
+        FeastType::Int64 => numbers(&integers(array)?, 11, |number, out| {
+            wire_out::integer(Field::Int64, number, out);
+        }),
+        FeastType::Float32 => numbers(&floats(array)?, 5, wire_out::float),
+        FeastType::Float64 => numbers(&doubles(array)?, 9, wire_out::double),
+        FeastType::Bool => {
+            let values = booleans(array)?;
+            let mut cells = Cells::with_capacity(rows, rows * 2);
+            cells.extend_valid(values.values().iter(), values.nulls(), |truth, out| {
+                out.extend_from_slice(&[(Field::Bool as u8) << 3, truth.into()]);
+            });
+            cells.finish()
         }
-        FeastType::Float32 | FeastType::Float64 => {
-            let values = doubles(&array)?;
-            let field = match dtype {
-                FeastType::Float32 => Field::Float,
-                _ => Field::Double,
-            };
-            cells.fill(rows, |row, out| {
-                if values.is_valid(row) {
-                    wire_out::float(field, values.value(row), out);
-                }
-                Ok(())
-            })?;
-        }
-        FeastType::String
-        | FeastType::Uuid
-        | FeastType::TimeUuid
-        | FeastType::Decimal
-        | FeastType::Json => texts_of(&array, dtype, &mut cells)?,
+        FeastType::UnixTimestamp => timestamps(array),
+        FeastType::String => delimited(Field::String, &strings(array)?),
+        FeastType::Uuid => delimited(Field::Uuid, &uuids(array)?),
+        FeastType::TimeUuid => delimited(Field::TimeUuid, &uuids(array)?),
+        FeastType::Decimal => delimited(Field::Decimal, &decimals(array)?),
+        FeastType::Json => delimited(Field::Json, &jsons(array)?),
         FeastType::Bytes | FeastType::PdfBytes | FeastType::ImageBytes => {
-            let values = binaries(&array)?;
-            let some = values.iter().flatten().any(|bytes| !bytes.is_empty());
-            cells.fill(rows, |row, out| {
-                if some && values.is_valid(row) {
-                    wire_out::bytes(Field::Bytes, values.value(row), out);
-                }
-                Ok(())
-            })?;
+            delimited(Field::Bytes, &bytes(array)?)
         }
-        FeastType::Array(item) | FeastType::Set(item) => {
-            let set = matches!(dtype, FeastType::Set(_));
-            lists_of(&lists(&array)?, item, dtype, set, &mut cells)?;
-        }
+        FeastType::Array(item) => lists_of(array, item, dtype, false),
+        FeastType::Set(item) => lists_of(array, item, dtype, true),
         FeastType::Invalid => {
-            let values = texts(&array)?;
-            cells.fill(rows, |row, out| {
-                if values.is_valid(row) {
-                    tagged::write(values.value(row), out)?;
-                }
-                Ok(())
+            let values = texts(array)?;
+            let mut cells = Cells::with_capacity(rows, values.size());
+            cells.try_extend(rows, |row, out| match values.get(row) {
+                Some(text) => tagged::write(text, out),
+                None => Ok(()),
             })?;
+            cells.finish()
         }
         FeastType::Map
         | FeastType::Struct(_)
         | FeastType::ScalarMap
         | FeastType::ZonedTimestamp => {
-            cells.fill(rows, |row, out| inferred::write_as(dtype, &array, row, out))?;
+            let values = Inferred::declared(array, dtype)?;
+            let mut cells = Cells::with_capacity(rows, rows * 32);
+            cells.try_extend(rows, |row, out| values.write(row, out))?;
+            cells.finish()
         }
     }
-    Ok(cells.finish())
 }
 
-fn texts_of(array: &dyn Array, dtype: &FeastType, cells: &mut Cells) -> Result<()> {
-    let (field, values) = match dtype {
-        FeastType::Uuid => (Field::Uuid, uuids(array)?),
-        FeastType::TimeUuid => (Field::TimeUuid, uuids(array)?),
-        FeastType::Decimal => (Field::Decimal, decimals(array)?),
-        FeastType::Json => (Field::Json, texts(array)?),
-        _ => (Field::String, texts(array)?),
-    };
-    cells.fill(array.len(), |row, out| {
-        if values.is_valid(row) {
-            let text = values.value(row);
-            if field == Field::Json {
-                check_json(text)?;
-            }
-            wire_out::bytes(field, text.as_bytes(), out);
-        }
-        Ok(())
-    })
+/// Cells of at most `size` bytes for numbers.
+fn numbers<T: ArrowPrimitiveType>(
+    values: &PrimitiveArray<T>,
+    size: usize,
+    write: impl Fn(T::Native, &mut Vec<u8>),
+) -> Result<BinaryArray> {
+    let mut cells = Cells::with_capacity(values.len(), values.len() * size);
+    let each = values.values().iter();
+    cells.extend_valid(each, values.nulls(), |&value, out| write(value, out));
+    cells.finish()
+}
+
+/// Whether a cell holds a null of its column.
+#[must_use]
+pub fn is_null_cell(cell: &[u8]) -> bool {
+    const NULL_TIME: [u8; 11] = [0x40, 128, 128, 128, 128, 128, 128, 128, 128, 128, 1];
+    cell.is_empty() || cell == NULL_TIME
+}
+
+/// Whether a null of this type is the null timestamp, as numpy's `NaT` is.
+fn has_null_timestamps(array: &ArrayRef) -> bool {
+    let data_type = array.data_type();
+    !(data_type.is_nested() || data_type.is_null() || is_text(data_type) || is_decimal(data_type))
+}
+
+fn timestamps(array: &ArrayRef) -> Result<BinaryArray> {
+    let write = |seconds, out: &mut Vec<u8>| wire_out::integer(Field::UnixTimestamp, seconds, out);
+    let values = seconds(array, Parts::Floor)?;
+    if !has_null_timestamps(array) {
+        return numbers(&values, 11, write);
+    }
+    let mut cells = Cells::with_capacity(values.len(), values.len() * 11);
+    let filled = filled(&values, NULL_TIMESTAMP);
+    cells.extend(filled.iter(), |&seconds, out| write(seconds, out));
+    cells.finish()
+}
+
+fn delimited(field: Field, values: &Texts) -> Result<BinaryArray> {
+    let rows = values.len();
+    let mut cells = Cells::with_capacity(rows, rows * 4 + values.size());
+    cells.extend_valid(0..rows, values.nulls(), |row, out| {
+        wire_out::bytes(field, values.value(row), out);
+    });
+    cells.finish()
 }
 
 fn lists_of(
-    lists: &LargeListArray,
+    array: &ArrayRef,
     item: &FeastType,
     dtype: &FeastType,
     set: bool,
-    cells: &mut Cells,
-) -> Result<()> {
+) -> Result<BinaryArray> {
     let field = dtype.value_type().and_then(Field::from_number);
     let field = field.ok_or_else(|| cannot(format!("Feast has no value type for {dtype}")))?;
-    // Only what the lists span is looked at, so that a slice is not judged by the rest.
-    let offsets = lists.value_offsets();
-    let (first, last) = (offsets[0], offsets[lists.len()]);
-    let values = lists
-        .values()
-        .slice(first as usize, (last - first) as usize);
-    let items = Items::new(&values, item)?;
-    let mut body = Vec::new();
-    cells.fill(lists.len(), |row, out| {
-        if lists.is_null(row) {
-            return Ok(());
-        }
-        let range = (offsets[row] - first) as usize..(offsets[row + 1] - first) as usize;
-        body.clear();
-        match &items {
-            Some(items) if set => items.write_set(range, &mut body)?,
-            Some(items) => items.write_list(range, &mut body),
-            None => {
-                for element in range {
-                    inferred::write_element(item, &values, element, &mut body)?;
-                }
+    if is_text(array.data_type()) && matches!(item, FeastType::Map | FeastType::Struct(_)) {
+        return object_lists(field, &texts(array)?);
+    }
+    let from_json = json_lists::lists(array, item)?;
+    let lists = lists(from_json.as_ref().unwrap_or(array))?;
+    let rows = lists.len();
+    let values = elements(&lists);
+    let parts = if set { Parts::Floor } else { Parts::Cut };
+    let Some(items) = Items::new(&values, item, parts)? else {
+        let values = Lists::declared(&lists, item)?;
+        let mut cells = Cells::with_capacity(rows, rows * 32);
+        cells.try_extend(rows, |row, out| {
+            if values.is_valid(row) {
+                values.write_as(field, row, out)?;
             }
-        }
-        wire_out::bytes(field, &body, out);
-        Ok(())
-    })
-}
-
-/// Cells written one after another into one buffer.
-struct Cells {
-    bytes: Vec<u8>,
-    offsets: Vec<i32>,
-}
-
-impl Cells {
-    fn new(rows: usize) -> Self {
-        let mut offsets = Vec::with_capacity(rows + 1);
-        offsets.push(0);
-        Self {
-            bytes: Vec::with_capacity(rows * 10),
-            offsets,
-        }
-    }
-
-    /// Appends `rows` cells, each by what `write` appends for it.
-    fn fill(
-        &mut self,
-        rows: usize,
-        mut write: impl FnMut(usize, &mut Vec<u8>) -> Result<()>,
-    ) -> Result<()> {
-        for row in 0..rows {
-            write(row, &mut self.bytes).map_err(|error| error.context(format!("row {row}")))?;
-            let end = i32::try_from(self.bytes.len())
-                .map_err(|_| cannot("the cells exceed 2 GiB; encode fewer rows at once"))?;
-            self.offsets.push(end);
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> BinaryArray {
-        BinaryArray::new(
-            OffsetBuffer::new(self.offsets.into()),
-            self.bytes.into(),
-            None,
-        )
-    }
-}
-
-/// Whether this is the Arrow form of a zoned timestamp.
-pub(super) fn is_zoned(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Struct(fields) => {
-            matches!(fields.len(), 2)
-                && fields[0].name() == "timestamp"
-                && fields[1].name() == "zone"
-        }
-        _ => false,
-    }
-}
-
-/// The instant and the zone of one row of a zoned timestamp's column: a struct of both, or
-/// timestamps of one zone.
-pub(super) fn zoned_parts(array: &dyn Array, row: usize) -> Result<Option<(i64, String)>> {
-    if array.is_null(row) {
-        return Ok(None);
-    }
-    let (instants, zone) = match array.data_type() {
-        data_type if is_zoned(data_type) => {
-            let parts = array.as_struct();
-            let zones = texts(&parts.column(1).slice(row, 1))?;
-            let zone = if zones.is_valid(0) {
-                zones.value(0)
-            } else {
-                ""
-            };
-            (parts.column(0).slice(row, 1), zone.to_owned())
-        }
-        DataType::Timestamp(_, zone) => {
-            let zone = zone.as_deref().unwrap_or("");
-            // An offset is what `str()` of Python's `timezone` makes of it.
-            let zone = match zone.as_bytes().first() {
-                Some(b'+' | b'-') => format!("UTC{zone}"),
-                _ => zone.to_owned(),
-            };
-            (array.slice(row, 1), zone)
-        }
-        _ => return Err(super::source::not_from("a zoned timestamp", array)),
+            Ok(())
+        })?;
+        return cells.finish();
     };
-    let instants = seconds(&instants)?;
-    Ok(instants.is_valid(0).then(|| (instants.value(0), zone)))
+    let mut cells = Cells::with_capacity(rows, rows * 9 + items.size());
+    if set {
+        cells.try_extend(rows, |row, out| {
+            if lists.is_valid(row) {
+                items.write_set(field, range(&lists, row), out)?;
+            }
+            Ok(())
+        })?;
+    } else {
+        cells.extend_valid(0..rows, lists.nulls(), |row, out| {
+            items.write_list(field, range(&lists, row), out);
+        });
+    }
+    cells.finish()
+}
+
+/// Lists of maps or structs, from JSON lists of objects.
+fn object_lists(field: Field, values: &Texts) -> Result<BinaryArray> {
+    let mut cells = Cells::with_capacity(values.len(), values.size());
+    cells.try_extend(values.len(), |row, out| {
+        if let Some(text) = values.get(row) {
+            wire_out::bytes(field, &tagged::object_list_body(text)?, out);
+        }
+        Ok(())
+    })?;
+    cells.finish()
 }

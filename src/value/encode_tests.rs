@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{Int64Builder, ListBuilder};
+use arrow_array::types::Float64Type;
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, BinaryArray, Float64Array, Int64Array, ListArray, StringArray,
+    TimestampMicrosecondArray,
 };
 use proptest::prelude::*;
 use prost::Message as _;
@@ -43,12 +45,10 @@ fn scalars() {
     let times = TimestampMicrosecondArray::from(vec![-1_500_000]);
     assert_eq!(
         cells(&times, "UnixTimestamp"),
-        [cell(Val::UnixTimestampVal(-1))]
+        [cell(Val::UnixTimestampVal(-2))]
     );
-    // Empty bytes are null only where there are no others.
     let bytes = BinaryArray::from(vec![&b""[..], b"x"]);
-    assert_eq!(cells(&bytes, "Bytes")[0], [0x0a, 0]);
-    assert!(cells(&bytes.slice(0, 1), "Bytes")[0].is_empty());
+    assert_eq!(cells(&bytes.slice(0, 1), "Bytes"), [[0x0a, 0]]);
 }
 
 #[test]
@@ -69,6 +69,52 @@ fn lists_and_sets() {
     let error = encode(&lists, &"Set(Int64)".parse().unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Encode);
     assert!(error.to_string().starts_with("row 0: a set"), "{error}");
+    let floats = ListArray::from_iter_primitive::<Float64Type, _, _>([Some([None, Some(0.5)])]);
+    let float = |val: &[f32]| {
+        let val = val.to_vec();
+        cell(Val::FloatListVal(m::FloatList { val }))
+    };
+    assert_eq!(cells(&floats, "Array(Float32)"), [float(&[f32::NAN, 0.5])]);
+}
+
+#[test]
+fn messages_longer_than_their_lengths_first_byte() {
+    for length in [0, 1, 127, 128, 16_383, 16_384, 70_000] {
+        let text = "x".repeat(length);
+        let array = StringArray::from(vec![format!(r#"{{"k": {{"l": "{text}"}}}}"#)]);
+        let inner = [(
+            "l".to_owned(),
+            m::Value {
+                val: Some(Val::StringVal(text)),
+            },
+        )]
+        .into();
+        let inner = m::Value {
+            val: Some(Val::MapVal(m::Map { val: inner })),
+        };
+        let val = [("k".to_owned(), inner)].into();
+        assert_eq!(cells(&array, "Map"), [cell(Val::MapVal(m::Map { val }))]);
+    }
+}
+
+#[test]
+fn the_row_at_fault_is_named() {
+    let values: Vec<i64> = (0..1000)
+        .map(|row| if row >= 700 { 1 << 40 } else { row })
+        .collect();
+    let error = encode(&Int64Array::from(values), &FeastType::Int32).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "row 700: 1099511627776 does not fit in Int32"
+    );
+    let texts = StringArray::from(vec!["x"; 3]);
+    let error = encode(&texts, &"Map".parse().unwrap()).unwrap_err();
+    assert!(
+        error.to_string().starts_with("row 0: not a JSON"),
+        "{error}"
+    );
+    let error = encode(&texts, &FeastType::Bool).unwrap_err();
+    assert_eq!(error.to_string(), "a bool cannot be made from Utf8");
 }
 
 #[test]

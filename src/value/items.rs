@@ -1,186 +1,244 @@
 //! The elements of one-level lists and sets, written.
 
 use std::collections::HashSet;
+use std::hash::Hash;
 use std::ops::Range;
 
-use arrow_array::{Array, Float64Array, Int64Array, LargeBinaryArray, LargeStringArray};
+use arrow_array::{Array, BooleanArray, LargeBinaryArray};
+use arrow_buffer::{ArrowNativeType, NullBuffer, ScalarBuffer, ToByteSlice as _};
+use arrow_schema::DataType;
 
 use super::dtype::FeastType;
-use super::source::{
-    binaries, booleans, cannot, decimals, doubles, integers, seconds, texts, uuids,
-};
-use super::varint::write_varint;
+use super::field::Field;
+use super::source::{Parts, booleans, cannot, doubles, filled, floats, integers, seconds};
+use super::spelled::jsons;
+use super::texts::{Texts, bytes, decimals, texts, uuids};
+use super::varint::{varint_len, write_varint};
 use super::wire::NULL_TIMESTAMP;
-use super::wire_out::delimited;
+use super::wire_out::{delimited, delimited_len, tag};
 use crate::error::Result;
 
-/// All elements of a list column, of one type.
-pub(super) enum Items {
-    Varints {
-        values: Int64Array,
-        default: i64,
-    },
-    Doubles(Float64Array),
-    Floats(Float64Array),
+/// All elements of a list column, of one type. Where an element is null there is what Feast
+/// stores for it: 0, "", b"", false, a float that is not a number, the null timestamp, or of JSON
+/// `null`.
+#[derive(Debug)]
+pub(super) struct Items {
+    values: Values,
+    nulls: Option<NullBuffer>,
+}
+
+#[derive(Debug)]
+enum Values {
+    Varints(ScalarBuffer<i64>),
+    Bools(BooleanArray),
+    Doubles(ScalarBuffer<f64>),
+    Floats(ScalarBuffer<f32>),
     Texts {
-        values: LargeStringArray,
-        default: &'static str,
+        values: Texts,
+        default: &'static [u8],
     },
-    Binaries(LargeBinaryArray),
 }
 
 impl Items {
     /// The elements `values` as `dtype`; `None` if a list of `dtype` is not a list of scalars.
-    pub(super) fn new(values: &dyn Array, dtype: &FeastType) -> Result<Option<Self>> {
-        let text = |values| Self::Texts {
-            values,
-            default: "",
+    pub(super) fn new(values: &dyn Array, dtype: &FeastType, parts: Parts) -> Result<Option<Self>> {
+        let of_texts = |values: Texts| {
+            let nulls = values.nulls().cloned();
+            let default: &[u8] = match dtype {
+                FeastType::Json => b"null",
+                _ => b"",
+            };
+            (Values::Texts { values, default }, nulls)
         };
-        Ok(Some(match dtype {
-            FeastType::Int32 => {
+        // Elements of no type but null are 0, also as floats.
+        let missing = match values.data_type() {
+            DataType::Null => 0.0,
+            _ => f64::NAN,
+        };
+        let (values, nulls) = match dtype {
+            FeastType::Int32 | FeastType::Int64 => {
                 let values = integers(values)?;
-                if let Some(number) = values.iter().flatten().find(|&n| i32::try_from(n).is_err()) {
-                    return Err(cannot(format!("{number} does not fit in Int32")));
+                if *dtype == FeastType::Int32 {
+                    check_int32(values.iter().flatten())?;
                 }
-                Self::Varints { values, default: 0 }
+                (Values::Varints(filled(&values, 0)), values.nulls().cloned())
             }
-            FeastType::Int64 => Self::Varints {
-                values: integers(values)?,
-                default: 0,
-            },
-            FeastType::Bool => Self::Varints {
-                values: booleans(values)?,
-                default: 0,
-            },
-            FeastType::UnixTimestamp => Self::Varints {
-                values: seconds(values)?,
-                default: NULL_TIMESTAMP,
-            },
-            FeastType::Float64 => Self::Doubles(doubles(values)?),
-            FeastType::Float32 => Self::Floats(doubles(values)?),
-            FeastType::String => text(texts(values)?),
-            FeastType::Uuid | FeastType::TimeUuid => text(uuids(values)?),
-            FeastType::Decimal => text(decimals(values)?),
-            FeastType::Json => {
-                let values = texts(values)?;
-                values.iter().flatten().try_for_each(check_json)?;
-                Self::Texts {
-                    values,
-                    default: "null",
-                }
+            FeastType::UnixTimestamp => {
+                let values = seconds(values, parts)?;
+                let filled = filled(&values, NULL_TIMESTAMP);
+                // The null timestamp is a value, which a set can hold.
+                (Values::Varints(filled), None)
             }
-            FeastType::Bytes => Self::Binaries(binaries(values)?),
+            FeastType::Bool => {
+                let values = booleans(values)?;
+                let nulls = values.nulls().cloned();
+                (Values::Bools(values), nulls)
+            }
+            FeastType::Float64 => (Values::Doubles(filled(&doubles(values)?, missing)), None),
+            FeastType::Float32 => (
+                Values::Floats(filled(&floats(values)?, missing as f32)),
+                None,
+            ),
+            FeastType::String => of_texts(texts(values)?),
+            FeastType::Uuid | FeastType::TimeUuid => of_texts(uuids(values)?),
+            FeastType::Decimal => of_texts(decimals(values)?),
+            FeastType::Json => of_texts(jsons(values)?),
+            FeastType::Bytes => of_texts(bytes(values)?),
             _ => return Ok(None),
-        }))
-    }
-
-    fn nulls(&self, range: Range<usize>) -> bool {
-        let array: &dyn Array = match self {
-            Self::Varints { values, .. } => values,
-            Self::Doubles(values) | Self::Floats(values) => values,
-            Self::Texts { values, .. } => values,
-            Self::Binaries(values) => values,
         };
-        array.null_count() > 0 && range.into_iter().any(|row| array.is_null(row))
+        let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
+        Ok(Some(Self { values, nulls }))
     }
 
-    /// Appends the body of the list of these elements. A null element is written as Feast's
-    /// default of its type.
-    pub(super) fn write_list(&self, range: Range<usize>, body: &mut Vec<u8>) {
-        self.write(range, body);
+    /// How many bytes all of them take, about.
+    pub(super) fn size(&self) -> usize {
+        match &self.values {
+            Values::Varints(values) => values.len() * 5,
+            Values::Bools(values) => values.len(),
+            Values::Doubles(values) => values.len() * 8,
+            Values::Floats(values) => values.len() * 4,
+            Values::Texts { values, .. } => values.len() * 2 + values.size(),
+        }
     }
 
-    /// Appends the body of the set of these elements, each written where it first comes.
-    pub(super) fn write_set(&self, range: Range<usize>, body: &mut Vec<u8>) -> Result<()> {
-        if self.nulls(range.clone()) {
+    /// Appends a `Value` with the list of these elements.
+    pub(super) fn write_list(&self, field: Field, range: Range<usize>, out: &mut Vec<u8>) {
+        match &self.values {
+            Values::Varints(values) => {
+                let values = &values[range];
+                let length = values.iter().map(|&value| varint_len(value as u64)).sum();
+                packed(field, length, out, |out| {
+                    for &value in values {
+                        write_varint(out, value as u64);
+                    }
+                });
+            }
+            Values::Bools(values) => packed(field, range.len(), out, |out| {
+                out.extend(range.map(|row| u8::from(values.is_valid(row) && values.value(row))));
+            }),
+            Values::Doubles(values) => fixed(field, &values[range], f64::to_le_bytes, out),
+            Values::Floats(values) => fixed(field, &values[range], f32::to_le_bytes, out),
+            Values::Texts { values, default } => {
+                let text = |row| values.get(row).unwrap_or(default);
+                let lengths = range.clone().map(|row| delimited_len(text(row).len()));
+                header(field, lengths.sum(), out);
+                for row in range {
+                    delimited(1, text(row), out);
+                }
+            }
+        }
+    }
+
+    /// Appends a `Value` with the set of these elements, each written where it first comes.
+    pub(super) fn write_set(
+        &self,
+        field: Field,
+        range: Range<usize>,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        if let Some(nulls) = &self.nulls
+            && range.clone().any(|row| nulls.is_null(row))
+        {
             return Err(cannot("a set cannot hold a null"));
         }
-        let rows: Vec<usize> = match self {
-            Self::Varints { values, .. } => first_of_each(range, |row| values.value(row)),
-            Self::Doubles(values) | Self::Floats(values) => first_numbers(range, values),
-            Self::Texts { values, .. } => first_of_each(range, |row| values.value(row)),
-            Self::Binaries(values) => first_of_each(range, |row| values.value(row)),
+        let values = match &self.values {
+            Values::Varints(values) => {
+                Values::Varints(first_of_each(&values[range], |&number| Some(number)))
+            }
+            Values::Bools(values) => {
+                let mut bools: Vec<bool> = range.map(|row| values.value(row)).collect();
+                bools.dedup();
+                bools.truncate(2);
+                Values::Bools(bools.into())
+            }
+            // As Python's set has it: 0.0 is -0.0, and no NaN is another.
+            Values::Doubles(values) => Values::Doubles(first_of_each(&values[range], |&number| {
+                (!number.is_nan()).then_some((number + 0.0).to_bits())
+            })),
+            Values::Floats(values) => Values::Floats(first_of_each(&values[range], |&number| {
+                (!number.is_nan()).then_some((number + 0.0).to_bits())
+            })),
+            Values::Texts { values, default } => {
+                let mut seen = HashSet::with_capacity(range.len());
+                let texts = range.map(|row| values.value(row));
+                let texts = texts.filter(|text| seen.insert(*text));
+                let values = bytes(&LargeBinaryArray::from_iter_values(texts))?;
+                Values::Texts { values, default }
+            }
         };
-        self.write(rows.into_iter(), body);
+        let set = Self {
+            values,
+            nulls: None,
+        };
+        set.write_list(field, 0..set.len(), out);
         Ok(())
     }
 
-    fn write(&self, rows: impl Iterator<Item = usize>, body: &mut Vec<u8>) {
-        let mut packed = Vec::new();
-        match self {
-            Self::Varints { values, default } => {
-                for row in rows {
-                    let null = values.is_null(row);
-                    let number = if null { *default } else { values.value(row) };
-                    write_varint(&mut packed, number as u64);
-                }
-            }
-            Self::Doubles(values) => {
-                for row in rows {
-                    let number = if values.is_null(row) {
-                        0.0
-                    } else {
-                        values.value(row)
-                    };
-                    packed.extend_from_slice(&number.to_le_bytes());
-                }
-            }
-            Self::Floats(values) => {
-                for row in rows {
-                    let number = if values.is_null(row) {
-                        0.0
-                    } else {
-                        values.value(row)
-                    };
-                    packed.extend_from_slice(&(number as f32).to_le_bytes());
-                }
-            }
-            Self::Texts { values, default } => {
-                for row in rows {
-                    let null = values.is_null(row);
-                    let text = if null { default } else { values.value(row) };
-                    delimited(1, text.as_bytes(), body);
-                }
-            }
-            Self::Binaries(values) => {
-                for row in rows {
-                    let bytes = if values.is_null(row) {
-                        b""
-                    } else {
-                        values.value(row)
-                    };
-                    delimited(1, bytes, body);
-                }
-            }
-        }
-        if !packed.is_empty() {
-            delimited(1, &packed, body);
+    fn len(&self) -> usize {
+        match &self.values {
+            Values::Varints(values) => values.len(),
+            Values::Bools(values) => values.len(),
+            Values::Doubles(values) => values.len(),
+            Values::Floats(values) => values.len(),
+            Values::Texts { values, .. } => values.len(),
         }
     }
 }
 
-fn first_of_each<T: Eq + std::hash::Hash>(
-    range: Range<usize>,
-    value: impl Fn(usize) -> T,
-) -> Vec<usize> {
-    let mut seen = HashSet::with_capacity(range.len());
-    range.filter(|&row| seen.insert(value(row))).collect()
+/// Fails for a number outside of 32 bits.
+pub(super) fn check_int32(mut values: impl Iterator<Item = i64>) -> Result<()> {
+    match values.find(|&number| i32::try_from(number).is_err()) {
+        Some(number) => Err(cannot(format!("{number} does not fit in Int32"))),
+        None => Ok(()),
+    }
 }
 
-/// As Python's set has it: 0.0 is -0.0, and no NaN is another.
-fn first_numbers(range: Range<usize>, values: &Float64Array) -> Vec<usize> {
-    let mut seen = HashSet::with_capacity(range.len());
-    range
-        .filter(|&row| {
-            let number = values.value(row);
-            number.is_nan() || seen.insert((number + 0.0).to_bits())
-        })
-        .collect()
+/// Appends the field and the length of a `Value` that is a list.
+fn header(field: Field, length: usize, out: &mut Vec<u8>) {
+    tag(field as u32, 2, out);
+    write_varint(out, length as u64);
 }
 
-/// Whether a text is JSON, as Feast checks before it stores one.
-pub(super) fn check_json(text: &str) -> Result<()> {
-    serde_json::from_str::<serde::de::IgnoredAny>(text)
-        .map(|_| ())
-        .map_err(|error| cannot(format!("not a JSON text: {error}")))
+/// Appends a `Value` that is a list whose elements are packed into `length` bytes.
+fn packed(field: Field, length: usize, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    if length == 0 {
+        header(field, 0, out);
+        return;
+    }
+    header(field, delimited_len(length), out);
+    header_of_packed(length, out);
+    write(out);
+}
+
+fn header_of_packed(length: usize, out: &mut Vec<u8>) {
+    tag(1, 2, out);
+    write_varint(out, length as u64);
+}
+
+/// Appends a `Value` that is a list of numbers of fixed width.
+fn fixed<T: ArrowNativeType, const WIDTH: usize>(
+    field: Field,
+    values: &[T],
+    bytes: impl Fn(T) -> [u8; WIDTH],
+    out: &mut Vec<u8>,
+) {
+    packed(field, values.len() * WIDTH, out, |out| {
+        if cfg!(target_endian = "little") {
+            out.extend_from_slice(values.to_byte_slice());
+        } else {
+            out.extend(values.iter().flat_map(|&value| bytes(value)));
+        }
+    });
+}
+
+/// The values whose key is new, and those without one.
+fn first_of_each<T: ArrowNativeType, K: Eq + Hash>(
+    values: &[T],
+    key: impl Fn(&T) -> Option<K>,
+) -> ScalarBuffer<T> {
+    let mut seen = HashSet::with_capacity(values.len());
+    let kept = values
+        .iter()
+        .filter(|value| key(value).is_none_or(|key| seen.insert(key)));
+    kept.copied().collect()
 }

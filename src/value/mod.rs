@@ -4,6 +4,7 @@
 //! is null.
 
 mod cause;
+mod cells;
 mod check;
 mod collection;
 mod column;
@@ -17,10 +18,14 @@ pub mod field;
 mod inferred;
 mod items;
 pub mod json;
+mod json_lists;
+mod maps;
+mod nested;
 pub mod number;
-mod numpy_cells;
 pub(crate) mod source;
+mod spelled;
 mod tagged;
+mod texts;
 mod varint;
 pub mod wire;
 mod wire_out;
@@ -29,8 +34,7 @@ mod zoned;
 pub use cause::Cause;
 pub use decode::{CellError, ColumnDecoder};
 pub use dtype::FeastType;
-pub use encode::encode;
-pub use numpy_cells::{encode_through_numpy, is_null_cell};
+pub use encode::{encode, is_null_cell};
 pub use varint::write_varint;
 
 #[cfg(test)]

@@ -12,21 +12,29 @@ use super::wire_out;
 use crate::error::Result;
 
 /// Appends the `Value` that a JSON text stands for.
-pub(super) fn write(text: &str, out: &mut Vec<u8>) -> Result<()> {
+pub(super) fn write(text: &[u8], out: &mut Vec<u8>) -> Result<()> {
     value(&document(text)?, out, true)
 }
 
 /// The body of the `Map` that a JSON object without tags stands for, as Feast makes it of a
 /// Python dict.
-pub(super) fn object_body(text: &str) -> Result<Vec<u8>> {
+pub(super) fn object_body(text: &[u8]) -> Result<Vec<u8>> {
     match document(text)? {
         Json::Object(object) => map_body(&object, false),
         _ => Err(cannot("a map's text is not a JSON object")),
     }
 }
 
-fn document(text: &str) -> Result<Json> {
-    serde_json::from_str(text).map_err(|error| cannot(format!("not a JSON text: {error}")))
+/// The body of the `MapList` that a JSON list of objects without tags stands for.
+pub(super) fn object_list_body(text: &[u8]) -> Result<Vec<u8>> {
+    match document(text)? {
+        Json::Array(items) => list_body(Field::MapList, &items, false),
+        _ => Err(cannot("the text of a list of maps is not a JSON list")),
+    }
+}
+
+pub(super) fn document(text: &[u8]) -> Result<Json> {
+    serde_json::from_slice(text).map_err(|error| cannot(format!("not a JSON text: {error}")))
 }
 
 fn value(json: &Json, out: &mut Vec<u8>, tags: bool) -> Result<()> {
@@ -35,7 +43,7 @@ fn value(json: &Json, out: &mut Vec<u8>, tags: bool) -> Result<()> {
         Json::Bool(truth) => wire_out::integer(Field::Bool, (*truth).into(), out),
         Json::String(text) => wire_out::bytes(Field::String, text.as_bytes(), out),
         Json::Number(number) if number.is_f64() => {
-            wire_out::float(Field::Double, double(json)?, out);
+            wire_out::double(double(json)?, out);
         }
         Json::Number(_) => wire_out::integer(Field::Int64, integer(json)?, out),
         Json::Array(items) => {
@@ -93,7 +101,8 @@ fn tagged(field: Field, content: &Json, out: &mut Vec<u8>) -> Result<()> {
             let [seconds, zone] = array(content)?.as_slice() else {
                 return Err(cannot("a zoned timestamp is not [seconds, zone]"));
             };
-            let body = wire_out::zoned_timestamp(timestamp(seconds)?, text(zone)?);
+            let mut body = Vec::new();
+            wire_out::zoned_timestamp(timestamp(seconds)?, text(zone)?.as_bytes(), &mut body);
             wire_out::bytes(field, &body, out);
         }
         Layout::ScalarMap => {
@@ -152,9 +161,7 @@ fn list_body(field: Field, items: &[Json], tags: bool) -> Result<Vec<u8>> {
 fn map_body(object: &Map<String, Json>, tags: bool) -> Result<Vec<u8>> {
     let mut body = Vec::new();
     for (key, item) in object {
-        let mut cell = Vec::new();
-        value(item, &mut cell, tags)?;
-        wire_out::map_entry(key, &cell, &mut body);
+        wire_out::map_entry(key.as_bytes(), &mut body, |cell| value(item, cell, tags))?;
     }
     Ok(body)
 }

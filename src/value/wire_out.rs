@@ -1,7 +1,7 @@
 //! Protobuf wire bytes, written: tags, varints, and the `Value`s of Feast.
 
-use super::field::{Field, Layout};
-use super::varint::write_varint;
+use super::field::Field;
+use super::varint::{varint, varint_len, write_varint, write_word};
 
 /// Appends a tag.
 #[inline]
@@ -17,26 +17,67 @@ pub(super) fn delimited(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
+/// How many bytes [`delimited`] writes for `length` bytes of a field below 16.
+#[inline]
+pub(super) fn delimited_len(length: usize) -> usize {
+    1 + varint_len(length as u64) + length
+}
+
+/// Appends a length-delimited field that `write` writes.
+pub(super) fn message<E>(
+    number: u32,
+    out: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
+    tag(number, 2, out);
+    let start = out.len();
+    // Most messages are short enough for a length of one byte; else the body makes room.
+    out.push(0);
+    write(out)?;
+    let length = out.len() - start - 1;
+    if length < 0x80 {
+        out[start] = length as u8;
+    } else {
+        let (word, more) = varint(length as u64);
+        let end = out.len();
+        out.resize(end + more - 1, 0);
+        out.copy_within(start + 1..end, start + more);
+        out[start..start + more].copy_from_slice(&word.to_le_bytes()[..more]);
+    }
+    Ok(())
+}
+
 /// Appends a `Value` that is an integer, a bool (0 or 1) or a timestamp.
 #[inline]
 pub(super) fn integer(field: Field, number: i64, out: &mut Vec<u8>) {
-    tag(field as u32, 0, out);
-    write_varint(out, number as u64);
+    let (word, length) = varint(number as u64);
+    let field = field as u32;
+    if field < 16 {
+        write_word(out, word << 8 | u128::from(field << 3), length + 1);
+    } else {
+        tag(field, 0, out);
+        write_word(out, word, length);
+    }
 }
 
-/// Appends a `Value` that is a float or a double. A scalar that is not a number is null in Feast,
-/// so nothing is written for it.
+/// Appends a `Value` that is a double. One that is not a number is null in Feast, so nothing is
+/// written for it.
 #[inline]
-pub(super) fn float(field: Field, number: f64, out: &mut Vec<u8>) {
-    if number.is_nan() {
-        return;
+pub(super) fn double(number: f64, out: &mut Vec<u8>) {
+    if !number.is_nan() {
+        let mut cell = [(Field::Double as u8) << 3 | 1; 9];
+        cell[1..].copy_from_slice(&number.to_le_bytes());
+        out.extend_from_slice(&cell);
     }
-    if field.layout() == Layout::Float {
-        tag(field as u32, 5, out);
-        out.extend_from_slice(&(number as f32).to_le_bytes());
-    } else {
-        tag(field as u32, 1, out);
-        out.extend_from_slice(&number.to_le_bytes());
+}
+
+/// Appends a `Value` that is a float, as [`double`] does.
+#[inline]
+pub(super) fn float(number: f32, out: &mut Vec<u8>) {
+    if !number.is_nan() {
+        let mut cell = [(Field::Float as u8) << 3 | 5; 5];
+        cell[1..].copy_from_slice(&number.to_le_bytes());
+        out.extend_from_slice(&cell);
     }
 }
 
@@ -46,23 +87,25 @@ pub(super) fn bytes(field: Field, bytes: &[u8], out: &mut Vec<u8>) {
     delimited(field as u32, bytes, out);
 }
 
-/// The body of a `ZonedTimestamp`.
-pub(super) fn zoned_timestamp(seconds: i64, zone: &str) -> Vec<u8> {
-    let mut body = Vec::new();
+/// Appends the fields of a `ZonedTimestamp`.
+pub(super) fn zoned_timestamp(seconds: i64, zone: &[u8], out: &mut Vec<u8>) {
     if seconds != 0 {
-        tag(1, 0, &mut body);
-        write_varint(&mut body, seconds as u64);
+        tag(1, 0, out);
+        write_varint(out, seconds as u64);
     }
     if !zone.is_empty() {
-        delimited(2, zone.as_bytes(), &mut body);
+        delimited(2, zone, out);
     }
-    body
 }
 
-/// Appends an entry of a `Map` to its body.
-pub(super) fn map_entry(key: &str, cell: &[u8], body: &mut Vec<u8>) {
-    let mut entry = Vec::with_capacity(key.len() + cell.len() + 6);
-    delimited(1, key.as_bytes(), &mut entry);
-    delimited(2, cell, &mut entry);
-    delimited(1, &entry, body);
+/// Appends an entry of a `Map` to its body, with the value's cell that `value` writes.
+pub(super) fn map_entry<E>(
+    key: &[u8],
+    out: &mut Vec<u8>,
+    value: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
+    message(1, out, |entry| {
+        delimited(1, key, entry);
+        message(2, entry, value)
+    })
 }

@@ -8,7 +8,7 @@ use super::rows::{FieldName, Rows, Target};
 use crate::entity_key::{EntityKeyWriter, KeyColumn, KeyType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event_time::{EventTime, event_micros};
-use crate::value::{FeastType, encode_through_numpy, is_null_cell};
+use crate::value::{FeastType, encode, is_null_cell};
 
 /// Rows that are encoded at once at the most: their columns' cells stay in the cache until the rows
 /// have taken theirs.
@@ -171,21 +171,6 @@ impl RowSchema {
     }
 }
 
-/// What `convert` makes of a part of a column. An error numbers the rows from the column's start,
-/// which is worth doing them over.
-fn converted<T>(
-    column: &ArrayRef,
-    start: usize,
-    length: usize,
-    convert: impl Fn(&ArrayRef) -> Result<T>,
-) -> Result<T> {
-    convert(&column.slice(start, length)).map_err(|error| {
-        convert(&column.slice(0, start + length))
-            .err()
-            .unwrap_or(error)
-    })
-}
-
 enum BoundTimes<'s> {
     Column(&'s str, ArrayRef),
     All(EventTime),
@@ -205,10 +190,10 @@ impl BoundColumns<'_> {
             .iter()
             .zip(&self.keys)
             .map(|(key, array)| {
-                converted(array, start, length, |part| {
-                    KeyColumn::from_array(part, key.declared)
-                })
-                .map_err(|error| schema.located(&key.column, error))
+                KeyColumn::from_array(&array.slice(start, length), key.declared)
+                    // Once more with all rows, for the row's number among them.
+                    .or_else(|error| KeyColumn::from_array(array, key.declared).and(Err(error)))
+                    .map_err(|error| schema.located(&key.column, error))
             })
             .collect::<Result<Vec<_>>>()?;
         let keys: Vec<&KeyColumn> = keys.iter().collect();
@@ -217,10 +202,9 @@ impl BoundColumns<'_> {
             .features
             .iter()
             .map(|(feature, field, array)| {
-                let cells = converted(array, start, length, |part| {
-                    encode_through_numpy(part, &feature.dtype)
-                })
-                .map_err(|error| schema.located(&feature.name, error))?;
+                let cells = encode(&array.slice(start, length), &feature.dtype)
+                    .or_else(|error| encode(array, &feature.dtype).and(Err(error)))
+                    .map_err(|error| schema.located(&feature.name, error))?;
                 Ok((*field, cells))
             })
             .collect::<Result<Vec<(FieldName, BinaryArray)>>>()?;

@@ -10,22 +10,35 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from feast import FeatureStore
 
 from tests.support.drivers import check, read, read_async, read_on_new_loop
 
 
+def run_daemons(count: int, work: Callable[[], object], begun: threading.Semaphore) -> None:
+    """Starts daemon threads, and waits until all are past their first read: in that one Feast has
+    pydantic make the configuration, which aborts when the interpreter ends meanwhile."""
+    for _ in range(count):
+        threading.Thread(target=work, daemon=True).start()
+    for _ in range(count):
+        begun.acquire()
+    time.sleep(0.05)
+
+
 def daemon_threads(store: FeatureStore) -> None:
     """Blocking reads in daemon threads, which the interpreter leaves behind."""
 
+    begun = threading.Semaphore(0)
+
     def keep_reading() -> None:
+        read(store, range(50)).to_dict()
+        begun.release()
         while True:
             read(store, range(50)).to_dict()
 
-    for _ in range(4):
-        threading.Thread(target=keep_reading, daemon=True).start()
-    time.sleep(0.05)
+    run_daemons(4, keep_reading, begun)
 
 
 def blocked_daemon_threads(store: FeatureStore) -> None:
@@ -38,13 +51,15 @@ def blocked_daemon_threads(store: FeatureStore) -> None:
 def daemon_loops(store: FeatureStore) -> None:
     """Asynchronous reads on loops of daemon threads."""
 
+    begun = threading.Semaphore(0)
+
     async def keep_reading() -> None:
+        await read_async(store, range(20))
+        begun.release()
         while True:
             await asyncio.gather(*(read_async(store, range(20)) for _ in range(8)))
 
-    for _ in range(2):
-        threading.Thread(target=lambda: asyncio.run(keep_reading()), daemon=True).start()
-    time.sleep(0.05)
+    run_daemons(2, lambda: asyncio.run(keep_reading()), begun)
 
 
 def pending_tasks(store: FeatureStore) -> None:

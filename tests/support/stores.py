@@ -16,6 +16,8 @@ def feature_store(
 ) -> FeatureStore:
     """A feature store of the given online store type; all in `directory` share a registry."""
     registry = settings.pop("registry", {"registry_type": "file"})
+    more = {name: settings.pop(name) for name in ("batch_engine",) if name in settings}
+    offline_store = settings.pop("offline_store", "file")
     return FeatureStore(
         config=RepoConfig(
             project=project,
@@ -23,6 +25,7 @@ def feature_store(
             registry={"path": str(directory / "registry.db"), **registry},
             entity_key_serialization_version=settings.pop("key_version", 3),
             online_store={"type": store_type, "connection_string": address, **settings},
-            offline_store={"type": "file"},
+            offline_store={"type": offline_store},
+            **more,
         )
     )

@@ -1,0 +1,114 @@
+"""Single batches: Feast's protobuf rows, and frames that are pushed."""
+
+from __future__ import annotations
+
+import gc
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pandas as pd
+from feast.utils import _convert_arrow_to_proto
+
+from .materialize import digest
+from .server import Server
+from .write_stores import OUR_STORE, PUSH, STOCK_STORE, VIEW, open_store
+from .write_tables import KEY, MIXED, TIME
+
+BATCH_BAR, PUSH_BAR = 2.0, 5.0
+
+
+@dataclass
+class IngestResult:
+    """Milliseconds of one call."""
+
+    name: str
+    stock_ms: float
+    ours_ms: float
+    bar: float
+
+    @property
+    def faster(self) -> float:
+        """Times stock."""
+        return self.stock_ms / self.ours_ms
+
+
+def _race(
+    name: str, server: Server, calls: dict[str, Callable[[int], Any]], rounds: int, bar: float
+) -> IngestResult:
+    """Times both in turn, after a round whose stored bytes are compared."""
+    digests = []
+    for call in calls.values():
+        server.client.flushall()
+        call(0)
+        digests.append(digest(server))
+    if len(set(digests)) != 1 or server.client.dbsize() == 0:
+        raise SystemExit(f"{name}: feast-rs and stock Feast stored different bytes")
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(1, rounds + 1):
+        for kind, call in calls.items():
+            gc.collect()
+            start = time.perf_counter()
+            call(number)
+            times[kind].append(time.perf_counter() - start)
+    server.client.flushall()
+    return IngestResult(name, 1e3 * median(times["stock"]), 1e3 * median(times["ours"]), bar)
+
+
+def measure_ingest(server: Server, directory: Path, rounds: int) -> list[IngestResult]:
+    """`online_write_batch` of 10,000 rows, and `push` of 200; each round's rows are newer."""
+    place = directory / "ingest"
+    kinds = {"stock": STOCK_STORE, "ours": OUR_STORE}
+    stores = {
+        kind: open_store(settings, server.address, place / kind, MIXED, Path("/none"))
+        for kind, settings in kinds.items()
+    }
+    batch = MIXED.batch(0, 10_000).to_batches()[0]
+
+    def writing(kind: str) -> Callable[[int], Any]:
+        store = stores[kind]
+        view = store.get_feature_view(VIEW)
+        keys = {field.name: field.dtype.to_value_type() for field in view.entity_columns}
+        rows = _convert_arrow_to_proto(batch, view, keys)
+        online = store._get_provider().online_store
+
+        def write(number: int) -> None:
+            later = pd.Timedelta(seconds=number)
+            data = [(key, values, at + later, made) for key, values, at, made in rows]
+            online.online_write_batch(store.config, view, data, None)
+
+        return write
+
+    frame = MIXED.batch(0, 200).to_pandas()
+
+    def pushing(kind: str) -> Callable[[int], Any]:
+        store = stores[kind]
+
+        def push(number: int) -> None:
+            store.push(PUSH, frame.assign(**{TIME: frame[TIME] + pd.Timedelta(seconds=number)}))
+
+        return push
+
+    assert KEY in frame
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return [
+            _race(
+                "online_write_batch of 10,000 rows x 10 features",
+                server,
+                {kind: writing(kind) for kind in kinds},
+                max(3, rounds // 10),
+                BATCH_BAR,
+            ),
+            _race(
+                "push of 200 rows x 10 features",
+                server,
+                {kind: pushing(kind) for kind in kinds},
+                rounds,
+                PUSH_BAR,
+            ),
+        ]

@@ -1,0 +1,1 @@
+"""The example's DAG, run by Apache Airflow; run by `make test-airflow`."""
