@@ -36,6 +36,7 @@ pub enum ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    transient: bool,
 }
 
 impl Error {
@@ -44,7 +45,21 @@ impl Error {
         Self {
             kind,
             message: message.into(),
+            transient: false,
         }
+    }
+
+    /// The same error of a state of the server that passes by itself.
+    #[must_use]
+    pub fn transient(mut self) -> Self {
+        self.transient = true;
+        self
+    }
+
+    /// Whether the server said that it is in a state that passes by itself.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.transient
     }
 
     /// What sort of error this is.

@@ -13,13 +13,14 @@
 //! of its batch that came before it. [`Newest`] says how that is found out.
 
 pub mod batch;
+mod line;
 pub mod pending;
 mod queue;
 mod refusal;
 mod retry;
 pub mod rows;
 pub mod schema;
-mod script;
+pub mod script;
 pub mod stream;
 
 use std::time::Duration;

@@ -4,73 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import pendulum
 import pytest
-from feast import FeatureStore
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import feast_rs
+from tests.support import writers as support
 from tests.support.rows import client_of
 from tests.support.server import RedisServer
-from tests.support.stores import OURS, STOCK, feature_store
-from tests.support.world import NOON, World, row
+from tests.support.world import NOON, row
+from tests.support.writers import stored
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*entity key with version:UserWarning"),
     pytest.mark.filterwarnings("ignore:The serialization version below 3:DeprecationWarning"),
 ]
-# Alike in length, so that a key of one is never a key of the other.
-STOCKS, OURS_PROJECT = "project_a", "project_b"
 
 
-class Lifetime(int):
-    """Seconds that a key has left, or -1; the two stores write some moments apart."""
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, int) or (int(self) < 0) != (int(other) < 0):
-            return False
-        return abs(int(self) - int(other)) <= 2
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-
-Stored = dict[bytes, tuple[list[tuple[bytes, bytes]], Lifetime]]
-
-
-def stored(store: FeatureStore) -> Stored:
-    """The project's hashes by entity key: their fields in order, and their time to live."""
-    client, suffix = client_of(store), store.project.encode()
-    hashes = {}
-    for key in client.scan_iter():
-        if key.endswith(suffix):
-            fields = list(client.hgetall(key).items())
-            hashes[key.removesuffix(suffix)] = (fields, Lifetime(client.ttl(key)))
-    return hashes
-
-
-class Writers:
-    """Both stores, each with a project of its own."""
-
-    def __init__(self, directory: Path, address: str, **options: Any) -> None:
-        self.stores = []
-        for kind, project in ((STOCK, STOCKS), (OURS, OURS_PROJECT)):
-            place = directory / project
-            place.mkdir()
-            store = feature_store(kind, place, address, project, **options)
-            World(store)
-            self.stores.append(store)
-        self.table = self.stores[0].get_feature_view("driver_stats")
+class Writers(support.Writers):
+    """Both stores, each given the same rows."""
 
     def write(self, batch: list[Any], asynchronous: bool = False, name: str = "") -> None:
         """Writes a batch with both, and compares their calls of `progress` and what is stored."""
-        table = self.stores[0].registry.get_any_feature_view(name, STOCKS) if name else self.table
+        table = self.view(name) if name else self.table
         calls: list[list[int]] = []
         for store in self.stores:
             seen: list[int] = []
@@ -84,13 +43,6 @@ class Writers:
             calls.append(seen)
         assert calls[0] == calls[1]
         self.assert_same()
-
-    def assert_same(self) -> None:
-        stocks, ours = map(stored, self.stores)
-        assert stocks == ours
-
-    def clear(self) -> None:
-        client_of(self.stores[0]).flushall()
 
 
 @pytest.fixture(
@@ -166,7 +118,7 @@ def test_batches_of_every_view(writers: Writers) -> None:
         "stored": {"driver_id": 7, "stored_rate": 2.0},
     }
     for name, values in examples.items():
-        table = writers.stores[0].registry.get_any_feature_view(name, STOCKS)
+        table = writers.view(name)
         writers.write([row(table, values)], name=name)
     assert len(stored(writers.stores[1])) == len(examples)
 

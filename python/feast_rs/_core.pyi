@@ -233,10 +233,10 @@ class Client:
         completions: Completions,
         token: int,
     ) -> Task: ...
-    def write(self, batch: WriteBatch | EncodedRows, policy: WritePolicy) -> tuple[int, int]: ...
+    def write(self, batch: WriteBatch | Sequence[EncodedRows], policy: WritePolicy) -> tuple[int, int]: ...
     def write_async(
         self,
-        batch: WriteBatch | EncodedRows,
+        batch: WriteBatch | Sequence[EncodedRows],
         policy: WritePolicy,
         completions: Completions,
         token: int,

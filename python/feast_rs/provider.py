@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -38,8 +37,7 @@ class ArrowProvider(PassthroughProvider):
             return
         client = self.online_store.client(self.repo_config.online_store)
         policy = policy_of(self.repo_config.online_store, feature_view)
-        for rows in self._encode(feature_view, df, field_mapping):
-            client.write(rows, policy)
+        client.write(self._encode(feature_view, df, field_mapping), policy)
 
     async def ingest_df_async(
         self, feature_view: Any, df: pd.DataFrame, field_mapping: dict[str, str] | None = None
@@ -51,8 +49,10 @@ class ArrowProvider(PassthroughProvider):
             return
         client = self.online_store.client(self.repo_config.online_store)
         policy = policy_of(self.repo_config.online_store, feature_view)
-        for rows in self._encode(feature_view, df, field_mapping):
-            await event_loop.run(_writing(client, rows, policy))
+        rows = self._encode(feature_view, df, field_mapping)
+        await event_loop.run(
+            lambda completions, token: client.write_async(rows, policy, completions, token)
+        )
 
     def _takes(self, feature_view: Any) -> bool:
         return isinstance(self.online_store, RedisOnlineStore) and feast_compat.has_rows(
@@ -71,12 +71,6 @@ class ArrowProvider(PassthroughProvider):
             for batch in _batches(df, field_mapping or {}, columns.names)
             for rows in columns.schema.rows(columns.complete(batch))
         ]
-
-
-def _writing(
-    client: _core.Client, rows: _core.EncodedRows, policy: _core.WritePolicy
-) -> Callable[[_core.Completions, int], _core.Task]:
-    return lambda completions, token: client.write_async(rows, policy, completions, token)
 
 
 def _batches(

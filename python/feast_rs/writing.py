@@ -105,6 +105,7 @@ class RowWriter:
             store.client(settings), self._columns.schema, policy_of(settings, table), retry_seconds
         )
         self._start = time.monotonic()
+        self._given_up = False
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Encodes a batch and hands it over; waits while Redis is behind.
@@ -124,12 +125,14 @@ class RowWriter:
         """Waits for the last acknowledgement.
 
         Raises:
-            FeastRsError: What befell a row, with how many rows were acknowledged.
+            FeastRsError: What befell a row, or that writing was aborted; with how many rows were
+                acknowledged.
         """
         return self._report(self._stream.finish())
 
     def abort(self) -> None:
         """Gives up what was not sent."""
+        self._given_up = True
         self._stream.abort()
 
     def __enter__(self) -> RowWriter:
@@ -141,10 +144,10 @@ class RowWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None:
+        if kind is not None:
+            self.abort()
+        elif not self._given_up:
             self._stream.finish()
-        else:
-            self._stream.abort()
 
     def _report(self, counts: Counts) -> WriteReport:
         read, written, skipped, failed, sent, newest = counts

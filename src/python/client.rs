@@ -298,14 +298,14 @@ pub fn with_signals<T: Send>(
 #[derive(FromPyObject)]
 enum Batch<'py> {
     Messages(PyRef<'py, WriteBatch>),
-    Encoded(PyRef<'py, EncodedRows>),
+    Encoded(Vec<PyRef<'py, EncodedRows>>),
 }
 
 impl Batch<'_> {
-    fn take(&self) -> Result<Rows> {
+    fn take(&self) -> Result<Vec<Rows>> {
         match self {
-            Self::Messages(batch) => batch.take(),
-            Self::Encoded(rows) => rows.take(),
+            Self::Messages(batch) => Ok(vec![batch.take()?]),
+            Self::Encoded(blocks) => blocks.iter().map(|rows| rows.take()).collect(),
         }
     }
 }

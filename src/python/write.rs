@@ -72,7 +72,7 @@ impl WriteBatch {
         nanos: i32,
         features: &Bound<'_, PyDict>,
     ) -> PyResult<()> {
-        let (names, values) = parse_message(entity_key)?;
+        let (join_keys, values) = parse_message(entity_key)?;
         let mut cells: Vec<(Bound<'_, PyString>, Bound<'_, PyBytes>)> =
             Vec::with_capacity(features.len());
         for (name, value) in features {
@@ -84,7 +84,7 @@ impl WriteBatch {
             .collect::<PyResult<_>>()?;
         let named = named.iter().map(|(name, value)| (&**name, *value));
         match &mut *locked(&self.0) {
-            Some(rows) => Ok(rows.push(names, &values, EventTime { seconds, nanos }, named)?),
+            Some(rows) => Ok(rows.push(join_keys, &values, EventTime { seconds, nanos }, named)?),
             None => Err(spent().into()),
         }
     }
@@ -208,7 +208,7 @@ enum EventTimestamp {
 #[pyclass(frozen, module = "feast_rs._core")]
 pub struct WriteStream {
     schema: Arc<schema::RowSchema>,
-    stream: Mutex<Option<stream::WriteStream>>,
+    stream: stream::WriteStream,
 }
 
 /// Rows read, written, skipped and failed, bytes sent, and the newest event time.
@@ -235,7 +235,7 @@ impl WriteStream {
         })?;
         Ok(Self {
             schema: schema.0.clone(),
-            stream: Mutex::new(Some(stream)),
+            stream,
         })
     }
 
@@ -245,43 +245,28 @@ impl WriteStream {
         let batch = batch.into_inner();
         let (stream, schema) = (&self.stream, &self.schema);
         with_signals(py, |interrupt| {
-            let stream = locked(stream);
-            let stream = stream.as_ref().ok_or_else(finished)?;
             schema.encode(&batch, |rows| stream.push(rows, interrupt))
         })
     }
 
     /// What became of the rows so far.
-    fn counts(&self, py: Python<'_>) -> CountsTuple {
-        let stream = &self.stream;
-        let counts = py.detach(|| locked(stream).as_ref().map(stream::WriteStream::counts));
-        tuple(counts.unwrap_or_default())
+    fn counts(&self) -> PyResult<CountsTuple> {
+        Ok(tuple(self.stream.counts()?))
     }
 
     /// Waits until every row is acknowledged.
     fn finish(&self, py: Python<'_>) -> PyResult<CountsTuple> {
         let stream = &self.stream;
-        let counts = with_signals(py, |interrupt| {
-            let mut stream = locked(stream);
-            let stream = stream.as_mut().ok_or_else(finished)?;
+        Ok(tuple(with_signals(py, |interrupt| {
             stream.finish(interrupt)
-        })?;
-        Ok(tuple(counts))
+        })?))
     }
 
     /// Gives up what was not sent.
     fn abort(&self, py: Python<'_>) {
         let stream = &self.stream;
-        py.detach(|| {
-            if let Some(stream) = &mut *locked(stream) {
-                stream.abort();
-            }
-        });
+        py.detach(|| stream.abort());
     }
-}
-
-fn finished() -> Error {
-    Error::new(ErrorKind::Argument, "the stream was finished or aborted")
 }
 
 fn tuple(counts: Counts) -> CountsTuple {

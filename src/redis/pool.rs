@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use self::shelf::Shelf;
+use self::shelf::{Open, Shelf};
 use self::turnstile::Turnstile;
 use super::command::Commands;
 use super::config::RedisConfig;
@@ -40,6 +40,28 @@ pub struct Pool {
     turnstile: Turnstile,
     asynchronous: Shelf<AsyncConnection>,
     permits: Semaphore,
+}
+
+/// A connection that nobody else uses. After an error it is not to be used again.
+pub struct OwnConnection(Open<Connection>);
+
+impl OwnConnection {
+    /// Sends `commands` and reads all replies into `sink`.
+    pub fn run<S: ReplySink + ?Sized>(
+        &mut self,
+        commands: &Commands,
+        sink: &mut S,
+        interrupt: Interrupt<'_>,
+    ) -> Result<()> {
+        let connection = &mut self.0.connection;
+        connection.exchange(commands, sink, Deadline::NEVER, interrupt)
+    }
+}
+
+impl fmt::Debug for OwnConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnConnection").finish_non_exhaustive()
+    }
 }
 
 /// How many connections there are.
@@ -115,6 +137,7 @@ impl Pool {
                 return outcome;
             }
             self.blocking.clear();
+            sink.sent_again();
         }
         let opened = self.connector.connect(deadline, interrupt)?;
         let mut open = self.blocking.count(opened);
@@ -156,6 +179,7 @@ impl Pool {
                 return outcome;
             }
             self.asynchronous.clear();
+            sink.sent_again();
         }
         let opened = self.connector.connect_async(deadline).await?;
         let mut open = self.asynchronous.count(opened);
@@ -172,6 +196,12 @@ impl Pool {
             ErrorKind::Server => error.context(format_args!("redis at {}", self.config().address)),
             _ => error,
         }
+    }
+
+    /// Opens a connection that is the caller's alone, beside the `redis_pool_size` that are shared.
+    pub fn open(&self, interrupt: Interrupt<'_>) -> Result<OwnConnection> {
+        let opened = self.connector.connect(Deadline::NEVER, interrupt)?;
+        Ok(OwnConnection(self.blocking.count(opened)))
     }
 
     fn exhausted(&self, deadline: Deadline) -> Error {

@@ -21,6 +21,10 @@ pub trait ReplySink {
 
     /// How many replies are complete.
     fn replies(&self) -> usize;
+
+    /// Takes note that the commands are sent once more: the connection was lost before a byte of
+    /// reply came, and the server may have run them.
+    fn sent_again(&mut self) {}
 }
 
 /// Bytes as they came from the socket; the part that is filled grows towards the limit.
@@ -242,6 +246,17 @@ pub fn integer(text: &[u8]) -> Option<i64> {
 #[must_use]
 pub fn error_text(text: &[u8]) -> String {
     String::from_utf8_lossy(text).into_owned()
+}
+
+/// Whether an error reply tells of a state that passes by itself: the server loads its data, lost its
+/// scripts, fails over, moves a slot or is busy with a script.
+#[must_use]
+pub fn is_transient(words: &str) -> bool {
+    let code = words.split_ascii_whitespace().next().unwrap_or("");
+    matches!(
+        code,
+        "LOADING" | "NOSCRIPT" | "READONLY" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "BUSY"
+    )
 }
 
 #[cfg(test)]

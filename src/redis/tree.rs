@@ -31,6 +31,7 @@ pub struct Replies {
     at: usize,
     due: usize,
     found: Vec<Reply>,
+    sent_again: bool,
 }
 
 impl Replies {
@@ -42,7 +43,14 @@ impl Replies {
             at: 0,
             due,
             found: Vec::with_capacity(due),
+            sent_again: false,
         }
+    }
+
+    /// Whether the server may have run the commands twice.
+    #[must_use]
+    pub fn were_sent_again(&self) -> bool {
+        self.sent_again
     }
 
     /// The replies, in the order of the commands.
@@ -79,6 +87,10 @@ impl ReplySink for Replies {
 
     fn replies(&self) -> usize {
         self.found.len()
+    }
+
+    fn sent_again(&mut self) {
+        self.sent_again = true;
     }
 }
 

@@ -153,6 +153,13 @@ fn numbers<T: ArrowPrimitiveType>(
     cells.finish()
 }
 
+/// Whether a cell holds a null of its column.
+#[must_use]
+pub fn is_null_cell(cell: &[u8]) -> bool {
+    const NULL_TIME: [u8; 11] = [0x40, 128, 128, 128, 128, 128, 128, 128, 128, 128, 1];
+    cell.is_empty() || cell == NULL_TIME
+}
+
 /// Whether a null of this type is the null timestamp, as numpy's `NaT` is.
 fn has_null_timestamps(array: &ArrayRef) -> bool {
     let data_type = array.data_type();

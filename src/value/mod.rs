@@ -34,7 +34,7 @@ mod zoned;
 pub use cause::Cause;
 pub use decode::{CellError, ColumnDecoder};
 pub use dtype::FeastType;
-pub use encode::encode;
+pub use encode::{encode, is_null_cell};
 pub use varint::write_varint;
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::line::{Answers, Line, collector};
 use super::pending::Pending;
 use super::retry::{Retry, pause};
 use super::rows::Rows;
@@ -9,38 +10,37 @@ use super::{Counts, Newest, WritePolicy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::redis::command::Commands;
 use crate::redis::connection::Interrupt;
-use crate::redis::tree::{Replies, Reply};
+use crate::redis::tree::Reply;
 use crate::redis::{Deadline, Pool};
 
-/// Writes `rows` on the calling thread. `interrupt` is asked when a signal arrives.
+/// Writes batches in their order on the calling thread. `interrupt` is asked when a signal arrives.
 pub fn write(
-    rows: Rows,
+    batches: Vec<Rows>,
     policy: WritePolicy,
     pool: &Pool,
     interrupt: Interrupt<'_>,
 ) -> Result<Counts> {
-    let mut counts = Counts {
-        read: rows.len() as u64,
-        ..Counts::default()
-    };
-    let mut pending = Pending::new(rows, policy);
-    let mut retry = Retry::new(IMMEDIATE);
-    drive(&mut pending, pool, &mut counts, &mut retry, interrupt)
-        .map_err(|error| told(error, &counts))?;
+    let mut counts = Counts::of_read(&batches);
+    let mut line = pool;
+    for rows in batches {
+        let mut pending = Pending::new(rows, policy);
+        let mut retry = Retry::new(IMMEDIATE);
+        drive(&mut pending, &mut line, &mut counts, &mut retry, interrupt)
+            .map_err(|error| told(error, &counts))?;
+    }
     Ok(counts)
 }
 
-/// Writes `rows` as a task.
-pub async fn write_async(rows: Rows, policy: WritePolicy, pool: &Pool) -> Result<Counts> {
-    let mut counts = Counts {
-        read: rows.len() as u64,
-        ..Counts::default()
-    };
-    let mut pending = Pending::new(rows, policy);
-    let mut retry = Retry::new(IMMEDIATE);
-    while let Err(error) = attempt_async(&mut pending, pool, &mut counts).await {
-        let pause = retry.again(error).map_err(|error| told(error, &counts))?;
-        tokio::time::sleep(pause).await;
+/// Writes batches in their order as a task.
+pub async fn write_async(batches: Vec<Rows>, policy: WritePolicy, pool: &Pool) -> Result<Counts> {
+    let mut counts = Counts::of_read(&batches);
+    for rows in batches {
+        let mut pending = Pending::new(rows, policy);
+        let mut retry = Retry::new(IMMEDIATE);
+        while let Err(error) = attempt_async(&mut pending, pool, &mut counts).await {
+            let pause = retry.again(error).map_err(|error| told(error, &counts))?;
+            tokio::time::sleep(pause).await;
+        }
     }
     Ok(counts)
 }
@@ -52,12 +52,12 @@ const IMMEDIATE: Duration = Duration::from_millis(100);
 /// Writes what is left of a batch, again while `retry` says so.
 pub(super) fn drive(
     pending: &mut Pending,
-    pool: &Pool,
+    line: &mut impl Line,
     counts: &mut Counts,
     retry: &mut Retry,
     interrupt: Interrupt<'_>,
 ) -> Result<()> {
-    while let Err(error) = attempt(pending, pool, counts, interrupt) {
+    while let Err(error) = attempt(pending, line, counts, interrupt) {
         pause(retry.again(error)?, interrupt)?;
     }
     retry.succeed();
@@ -66,64 +66,61 @@ pub(super) fn drive(
 
 fn attempt(
     pending: &mut Pending,
-    pool: &Pool,
+    line: &mut impl Line,
     counts: &mut Counts,
     interrupt: Interrupt<'_>,
 ) -> Result<()> {
     let mut commands = Commands::default();
-    pending.questions_if_asked(&mut commands);
-    let stored = exchange(&commands, pool, counts, interrupt)?;
+    pending.questions(&mut commands);
+    let stored = exchange(&commands, line, counts, interrupt)?;
     pending
-        .decide(&stored, counts)
-        .map_err(|error| pool.located(error))?;
+        .decide(&stored.replies, counts)
+        .map_err(|error| line.pool().located(error))?;
     let mut commands = Commands::default();
     pending.commands(&mut commands);
-    let replies = exchange(&commands, pool, counts, interrupt).inspect_err(|_| pending.repeat())?;
+    let answers = exchange(&commands, line, counts, interrupt).inspect_err(|_| pending.repeat())?;
     pending
-        .acknowledge(&replies, counts)
-        .map_err(|error| pool.located(error))
+        .acknowledge(&answers.replies, answers.again, counts)
+        .map_err(|error| line.pool().located(error))
 }
 
 async fn attempt_async(pending: &mut Pending, pool: &Pool, counts: &mut Counts) -> Result<()> {
     let mut commands = Commands::default();
-    pending.questions_if_asked(&mut commands);
+    pending.questions(&mut commands);
     let stored = exchange_async(&commands, pool, counts).await?;
     pending
-        .decide(&stored, counts)
+        .decide(&stored.replies, counts)
         .map_err(|error| pool.located(error))?;
     let mut commands = Commands::default();
     pending.commands(&mut commands);
-    let replies = exchange_async(&commands, pool, counts)
+    let answers = exchange_async(&commands, pool, counts)
         .await
         .inspect_err(|_| pending.repeat())?;
     pending
-        .acknowledge(&replies, counts)
+        .acknowledge(&answers.replies, answers.again, counts)
         .map_err(|error| pool.located(error))
 }
 
 /// Sends `commands` and collects their replies.
 pub(super) fn exchange(
     commands: &Commands,
-    pool: &Pool,
+    line: &mut impl Line,
     counts: &mut Counts,
     interrupt: Interrupt<'_>,
-) -> Result<Vec<Reply>> {
-    let mut replies = Replies::new(commands.len(), pool.config().max_reply_bytes);
+) -> Result<Answers> {
+    if commands.is_empty() {
+        return Ok(Answers::default());
+    }
     counts.bytes += commands.byte_len() as u64;
-    pool.run(commands, &mut replies, Deadline::NEVER, interrupt)?;
-    Ok(replies.into_vec())
+    line.exchange(commands, interrupt)
 }
 
-async fn exchange_async(
-    commands: &Commands,
-    pool: &Pool,
-    counts: &mut Counts,
-) -> Result<Vec<Reply>> {
-    let mut replies = Replies::new(commands.len(), pool.config().max_reply_bytes);
+async fn exchange_async(commands: &Commands, pool: &Pool, counts: &mut Counts) -> Result<Answers> {
+    let mut replies = collector(commands, pool);
     counts.bytes += commands.byte_len() as u64;
     pool.run_async(commands, &mut replies, Deadline::NEVER)
         .await?;
-    Ok(replies.into_vec())
+    Ok(replies.into())
 }
 
 /// The error with what was done until then.
@@ -143,8 +140,9 @@ pub fn check_server(policy: WritePolicy, pool: &Pool, interrupt: Interrupt<'_>) 
     }
     let mut commands = Commands::default();
     commands.push(&[b"COMMAND", b"INFO", b"HPEXPIREAT"]);
-    let replies = exchange(&commands, pool, &mut Counts::default(), interrupt)?;
-    unknown_expiry(&replies, pool)
+    let mut line = pool;
+    let answers = exchange(&commands, &mut line, &mut Counts::default(), interrupt)?;
+    unknown_expiry(&answers.replies, pool)
 }
 
 /// The same as a task.
@@ -154,8 +152,8 @@ pub async fn check_server_async(policy: WritePolicy, pool: &Pool) -> Result<()> 
     }
     let mut commands = Commands::default();
     commands.push(&[b"COMMAND", b"INFO", b"HPEXPIREAT"]);
-    let replies = exchange_async(&commands, pool, &mut Counts::default()).await?;
-    unknown_expiry(&replies, pool)
+    let answers = exchange_async(&commands, pool, &mut Counts::default()).await?;
+    unknown_expiry(&answers.replies, pool)
 }
 
 /// The error of a server that does not know the command. One that forbids to ask is believed.
@@ -173,10 +171,11 @@ fn unknown_expiry(replies: &[Reply], pool: &Pool) -> Result<()> {
     }
 }
 
-impl Pending {
-    fn questions_if_asked(&self, commands: &mut Commands) {
-        if self.asks() {
-            self.questions(commands);
+impl Counts {
+    fn of_read(batches: &[Rows]) -> Self {
+        Self {
+            read: batches.iter().map(|rows| rows.len() as u64).sum(),
+            ..Self::default()
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::refusal::{Refusal, passes};
+use super::refusal::Refusals;
 use super::rows::Rows;
 use super::script;
 use super::{Counts, Newest, WritePolicy};
@@ -10,6 +10,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event_time::EventTime;
 use crate::redis::command::Commands;
 use crate::redis::tree::Reply;
+
+/// The latest time at which Redis lets a field expire, in milliseconds: some in the year 10889.
+const LATEST_EXPIRY: i128 = (1 << 48) - 2;
 
 /// What is said for a row.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,6 +36,9 @@ pub struct Pending {
     acts: Vec<(usize, Act)>,
     /// Whether an attempt may have written rows without our hearing of it.
     repeated: bool,
+    /// Whether the script was gone when it was called: it goes with each row then, since it may be
+    /// flushed again.
+    unscripted: bool,
 }
 
 impl Pending {
@@ -45,6 +51,7 @@ impl Pending {
             rows,
             policy,
             repeated: false,
+            unscripted: false,
         }
     }
 
@@ -66,13 +73,15 @@ impl Pending {
         self.policy.newest == Newest::Compared
     }
 
-    /// Appends the commands that read the stored event time of every row left; gives how many.
-    pub fn questions(&self, out: &mut Commands) -> usize {
+    /// Appends the commands that read the stored event time of every row left, if they are asked.
+    pub fn questions(&self, out: &mut Commands) {
+        if !self.asks() {
+            return;
+        }
         for &row in &self.left {
             let field = &self.rows.target().timestamp_field;
             out.push(&[b"HMGET", self.rows.key(row), field]);
         }
-        self.left.len()
     }
 
     /// Decides what to say for each row left, by the replies to [`questions`](Self::questions) or,
@@ -88,6 +97,7 @@ impl Pending {
                 .extend(self.left.iter().map(|&row| (row, Act::Write)));
             return Ok(());
         }
+        let stored = self.stored_times(stored)?;
         let renews = self.policy.renew_skipped && self.policy.key_ttl.is_some();
         let lives = self.policy.key_ttl.is_some() || self.policy.field_ttl.is_some();
         let mut newest: HashMap<&[u8], i128, foldhash::fast::FixedState> =
@@ -96,8 +106,8 @@ impl Pending {
                 foldhash::fast::FixedState::default(),
             );
         let mut settled = Vec::new();
-        for (&row, reply) in self.left.iter().zip(stored) {
-            let before = self.stored_time(row, reply)?.total_nanos();
+        for (&row, before) in self.left.iter().zip(stored) {
+            let before = before.total_nanos();
             let key = self.rows.key(row);
             let within = newest.get(key).copied().unwrap_or(0);
             let time = self.rows.time(row).total_nanos();
@@ -130,7 +140,7 @@ impl Pending {
     pub fn commands(&self, out: &mut Commands) -> usize {
         let before = out.len();
         let atomic = self.policy.newest == Newest::Atomic;
-        if atomic && !self.acts.is_empty() {
+        if self.loads_script() {
             out.push(&[b"SCRIPT", b"LOAD", script::SOURCE.as_bytes()]);
         }
         let mut time = Vec::with_capacity(16);
@@ -178,10 +188,20 @@ impl Pending {
         }
     }
 
+    /// Whether the commands begin with one that loads the script.
+    fn loads_script(&self) -> bool {
+        self.policy.newest == Newest::Atomic && !self.unscripted && !self.acts.is_empty()
+    }
+
     fn atomic_command(&self, row: usize, time: &[u8], out: &mut Commands) {
         out.begin(9 + 2 * self.rows.width(row));
-        out.raw(b"$7\r\nEVALSHA\r\n");
-        out.argument(script::SHA.as_bytes());
+        if self.unscripted {
+            out.argument(b"EVAL");
+            out.argument(script::SOURCE.as_bytes());
+        } else {
+            out.argument(b"EVALSHA");
+            out.argument(script::SHA.as_bytes());
+        }
         out.argument(b"1");
         out.argument(self.rows.key(row));
         out.argument(&self.rows.target().timestamp_field);
@@ -197,27 +217,32 @@ impl Pending {
         out.end();
     }
 
-    /// When the fields of a row expire, in milliseconds since the epoch; 1 is in the past, 0 no time.
+    /// When the fields of a row expire, in milliseconds since the epoch, if they do.
     fn expiry(&self, row: usize) -> Option<i64> {
         let life = i128::try_from(self.policy.field_ttl?.as_millis()).ok()?;
         let end = self.rows.time(row).total_nanos() / 1_000_000 + life;
-        Some(i64::try_from(end).unwrap_or(i64::MAX).max(1))
+        // Redis takes no time before the epoch, and the script no zero, which stands for "never".
+        Some(end.clamp(1, LATEST_EXPIRY) as i64)
     }
 
     /// Takes the replies to [`commands`](Self::commands) in: acknowledged rows are counted and
-    /// leave, as do refused ones; those that met a passing trouble of the server stay.
+    /// leave, as do refused ones; those that met a passing trouble of the server stay. `again` tells
+    /// that the server may have run the commands twice.
     ///
     /// # Errors
     /// [`ErrorKind::Server`] with the view, the first entities that were refused and the server's
     /// words, once all replies are counted.
-    pub fn acknowledge(&mut self, replies: &[Reply], counts: &mut Counts) -> Result<()> {
+    pub fn acknowledge(
+        &mut self,
+        replies: &[Reply],
+        again: bool,
+        counts: &mut Counts,
+    ) -> Result<()> {
+        self.repeated |= again;
+        // If the script could not be loaded, the rows' own replies tell.
+        let mut replies = replies.iter().skip(usize::from(self.loads_script()));
         let acts = std::mem::take(&mut self.acts);
-        let mut replies = replies.iter();
-        if self.policy.newest == Newest::Atomic && !acts.is_empty() {
-            // Were the script refused, every row would be.
-            replies.next();
-        }
-        let (mut refused, mut delayed) = (Refusal::default(), Refusal::default());
+        let mut refusals = Refusals::default();
         let mut settled = Vec::with_capacity(acts.len());
         for (row, act) in acts {
             let due = self.replies_due(act);
@@ -230,38 +255,40 @@ impl Pending {
                     _ => {}
                 }
             }
-            match error {
-                Some(words) if passes(words) => {
-                    delayed.add(self.rows.target(), self.rows.key(row), words);
+            if let Some(words) = error {
+                self.unscripted |= words.starts_with("NOSCRIPT");
+                if refusals.add(self.rows.target(), self.rows.key(row), words) {
                     continue;
                 }
-                Some(words) => {
-                    counts.failed += 1;
-                    refused.add(self.rows.target(), self.rows.key(row), words);
-                }
-                None => {
-                    let skipped = match self.policy.newest {
-                        Newest::Atomic => match outcome {
-                            Some(2) => !self.repeated,
-                            outcome => outcome == Some(0),
-                        },
-                        _ => act == Act::Renew,
-                    };
-                    if skipped {
-                        counts.skipped += 1;
-                    } else {
-                        counts.written += 1;
-                        counts.replies += due as u64;
-                    }
-                }
+                counts.failed += 1;
+            } else if self.was_skipped(row, act, outcome) {
+                counts.skipped += 1;
+            } else {
+                counts.written += 1;
+                counts.replies += due as u64;
             }
             settled.push(row);
         }
         self.settle(&settled, counts);
-        // Of the rows left, a write may have been done and its time to live been refused.
-        self.repeated |= !self.left.is_empty();
-        refused.into_result(self.rows.target(), "write")?;
-        delayed.into_result(self.rows.target(), "write")
+        // Of the rows left, a write may have been done and its time to live been refused; a script
+        // does all or nothing.
+        self.repeated |= self.policy.newest != Newest::Atomic && !self.left.is_empty();
+        refusals.into_result(self.rows.target(), "write")
+    }
+
+    fn was_skipped(&self, row: usize, act: Act, outcome: Option<i64>) -> bool {
+        match (self.policy.newest, outcome) {
+            (Newest::Atomic, Some(script::AS_OLD)) => !self.repeated || self.is_duplicate(row),
+            (Newest::Atomic, outcome) => outcome == Some(script::OLDER),
+            _ => act == Act::Renew,
+        }
+    }
+
+    /// Whether an earlier row of the batch has the entity and the time of this one; asked only after
+    /// a failure.
+    fn is_duplicate(&self, row: usize) -> bool {
+        let (key, time) = (self.rows.key(row), self.rows.time(row));
+        (0..row).any(|earlier| self.rows.time(earlier) == time && self.rows.key(earlier) == key)
     }
 
     fn replies_due(&self, act: Act) -> usize {
@@ -285,30 +312,33 @@ impl Pending {
         self.left.retain(|&row| settled.next_if_eq(&row).is_none());
     }
 
-    fn stored_time(&self, row: usize, reply: &Reply) -> Result<EventTime> {
+    /// The event times in the replies to [`questions`](Self::questions); the epoch for none.
+    fn stored_times(&self, replies: &[Reply]) -> Result<Vec<EventTime>> {
         let target = self.rows.target();
-        let message = match reply {
-            Reply::Error(words) => {
-                let mut refusal = Refusal::default();
-                refusal.add(target, self.rows.key(row), words);
-                refusal.into_result(target, "read the event timestamp of")?;
-                return Ok(EventTime::default());
+        let mut refusals = Refusals::default();
+        let mut times = Vec::with_capacity(replies.len());
+        for (&row, reply) in self.left.iter().zip(replies) {
+            let key = self.rows.key(row);
+            let mut time = EventTime::default();
+            if let Reply::Error(words) = reply {
+                refusals.add(target, key, words);
+            } else if let Reply::Array(values) = reply
+                && let Some(Reply::Bytes(message)) = values.first()
+            {
+                time = EventTime::parse(message).map_err(|cause| {
+                    Error::new(
+                        ErrorKind::Decode,
+                        format!(
+                            "the event timestamp of feature view '{}' for {}: {cause}",
+                            target.view,
+                            target.entity(key)
+                        ),
+                    )
+                })?;
             }
-            Reply::Array(values) => match values.first() {
-                Some(Reply::Bytes(message)) => message,
-                _ => return Ok(EventTime::default()),
-            },
-            _ => return Ok(EventTime::default()),
-        };
-        EventTime::parse(message).map_err(|cause| {
-            Error::new(
-                ErrorKind::Decode,
-                format!(
-                    "the event timestamp of feature view '{}' for {}: {cause}",
-                    target.view,
-                    target.entity(self.rows.key(row))
-                ),
-            )
-        })
+            times.push(time);
+        }
+        refusals.into_result(target, "read the event timestamp of")?;
+        Ok(times)
     }
 }

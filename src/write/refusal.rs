@@ -2,31 +2,53 @@
 
 use super::rows::Target;
 use crate::error::{Error, ErrorKind, Result};
+use crate::redis::reply::is_transient;
 
 /// How many entities a message names.
 const NAMED: usize = 3;
 
-/// Whether the server's words tell of a trouble that passes by itself: it loads its data, lost its
-/// script, fails over or moves a slot.
-pub(super) fn passes(words: &str) -> bool {
-    let code = words.split_ascii_whitespace().next().unwrap_or("");
-    matches!(
-        code,
-        "LOADING" | "NOSCRIPT" | "READONLY" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "BUSY"
-    )
+/// The rows that were refused: for good, or by a state of the server that passes.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    lasting: Refusal,
+    transient: Refusal,
 }
 
-/// The rows that were refused, of which the first are named.
+/// Rows, of which the first are named.
 #[derive(Debug, Default)]
-pub(super) struct Refusal {
+struct Refusal {
     entities: Vec<String>,
     words: String,
     rows: usize,
 }
 
+impl Refusals {
+    /// Adds a row; gives whether it may be tried again.
+    pub fn add(&mut self, target: &Target, key: &[u8], words: &str) -> bool {
+        let transient = is_transient(words);
+        let refusal = if transient {
+            &mut self.transient
+        } else {
+            &mut self.lasting
+        };
+        refusal.add(target, key, words);
+        transient
+    }
+
+    /// The error, if a row was refused: of those refused for good, if there are any.
+    pub fn into_result(self, target: &Target, what: &str) -> Result<()> {
+        if self.lasting.rows > 0 {
+            return Err(self.lasting.error(target, what));
+        }
+        if self.transient.rows > 0 {
+            return Err(self.transient.error(target, what).transient());
+        }
+        Ok(())
+    }
+}
+
 impl Refusal {
-    /// Adds a row.
-    pub fn add(&mut self, target: &Target, key: &[u8], words: &str) {
+    fn add(&mut self, target: &Target, key: &[u8], words: &str) {
         if self.rows == 0 {
             words.clone_into(&mut self.words);
         }
@@ -36,16 +58,12 @@ impl Refusal {
         self.rows += 1;
     }
 
-    /// The error, if a row was refused.
-    pub fn into_result(self, target: &Target, what: &str) -> Result<()> {
-        if self.rows == 0 {
-            return Ok(());
-        }
+    fn error(self, target: &Target, what: &str) -> Error {
         let more = match self.rows - self.entities.len() {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        Err(Error::new(
+        Error::new(
             ErrorKind::Server,
             format!(
                 "refused to {what} feature view '{}' for {}{more}: {}",
@@ -53,6 +71,6 @@ impl Refusal {
                 self.entities.join("; "),
                 self.words
             ),
-        ))
+        )
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::refusal::passes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::redis::connection::Interrupt;
 
@@ -43,7 +42,7 @@ impl Retry {
     /// A server that never answered is most likely none: that is told at once.
     pub fn again(&mut self, error: Error) -> Result<Duration> {
         let lost = matches!(error.kind(), ErrorKind::Connection | ErrorKind::Timeout);
-        let passing = lost && self.succeeded || is_passing(&error);
+        let passing = lost && self.succeeded || error.is_transient();
         let since = *self.failing_since.get_or_insert_with(Instant::now);
         if !passing || since.elapsed() + self.pause > self.window {
             return Err(match since.elapsed().as_secs() {
@@ -57,11 +56,6 @@ impl Retry {
         self.pause = (2 * pause).min(LONGEST_PAUSE);
         Ok(pause)
     }
-}
-
-/// Whether a server's refusal passes by itself; its words are the error's last part.
-fn is_passing(error: &Error) -> bool {
-    error.kind() == ErrorKind::Server && error.to_string().split(": ").any(passes)
 }
 
 /// Waits, and asks `interrupt` meanwhile.
@@ -93,10 +87,9 @@ mod tests {
         retry.succeed();
         assert_eq!(retry.again(refused.clone()).unwrap(), FIRST_PAUSE);
         assert_eq!(retry.again(refused).unwrap(), 2 * FIRST_PAUSE);
-        let words = "redis at x: refused to write: LOADING Redis is loading the dataset";
-        assert!(retry.again(error(ErrorKind::Server, words)).is_ok());
-        let words = "redis at x: refused to write: OOM command not allowed";
-        assert!(retry.again(error(ErrorKind::Server, words)).is_err());
+        let loading = error(ErrorKind::Server, "LOADING").transient();
+        assert!(retry.again(loading.context("redis at x")).is_ok());
+        assert!(retry.again(error(ErrorKind::Server, "LOADING")).is_err());
         let mut never = Retry::new(Duration::ZERO);
         never.succeed();
         assert!(never.again(error(ErrorKind::Timeout, "")).is_err());

@@ -252,13 +252,12 @@ impl RowBuilder {
         let values: Vec<&KeyColumn> = values.iter().collect();
         self.rows.begin_row(writer, &values, 0, time);
         for (feature, value) in features {
-            let field = match self.fields.get(feature) {
-                Some(field) => *field,
-                None => {
-                    let field = FieldName::new(&self.rows.target.view, feature);
-                    self.fields.insert(feature.to_owned(), field);
-                    field
-                }
+            let field = if let Some(field) = self.fields.get(feature) {
+                *field
+            } else {
+                let field = FieldName::new(&self.rows.target.view, feature);
+                self.fields.insert(feature.to_owned(), field);
+                field
             };
             self.rows.cell(&field, value);
         }

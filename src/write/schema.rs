@@ -8,7 +8,7 @@ use super::rows::{FieldName, Rows, Target};
 use crate::entity_key::{EntityKeyWriter, KeyColumn, KeyType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event_time::{EventTime, event_micros};
-use crate::value::{FeastType, encode};
+use crate::value::{FeastType, encode, is_null_cell};
 
 /// Rows that are encoded at once at the most: their columns' cells stay in the cache until the rows
 /// have taken theirs.
@@ -217,7 +217,7 @@ impl BoundColumns<'_> {
             rows.begin_row(&schema.writer, &keys, row, time);
             for (field, cells) in &cells {
                 let cell = cells.value(row);
-                if !(schema.partial.nulls && cell.is_empty()) {
+                if !(schema.partial.nulls && is_null_cell(cell)) {
                     rows.cell(field, cell);
                 }
             }

@@ -96,5 +96,10 @@ end
 return 1
 ";
 
+/// What the script returns for a row that is older than the stored one.
+pub const OLDER: i64 = 0;
+/// What the script returns for a row that is as old as the stored one.
+pub const AS_OLD: i64 = 2;
+
 /// The SHA-1 of [`SOURCE`], under which Redis keeps it.
 pub const SHA: &str = "749318c3e94a68a4ef157b88862e97286b54ba38";

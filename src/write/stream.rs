@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::batch::{check_server, drive, exchange, told};
+use super::line::{Line as _, OwnLine};
 use super::pending::Pending;
 use super::queue::Queue;
 use super::retry::Retry;
@@ -20,11 +21,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::redis::Pool;
 use crate::redis::command::Commands;
 use crate::redis::connection::Interrupt;
+use crate::redis::tree::Reply;
 
 /// Batches that wait for the writer.
 const QUEUED: usize = 2;
 /// How often a thread that waits for the writer looks up.
-const WATCH: Duration = Duration::from_millis(20);
+const WATCH: Duration = Duration::from_millis(2);
 /// How long [`WriteStream::abort`] waits for the commands on their way.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -32,7 +34,8 @@ const GRACE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct WriteStream {
     shared: Arc<Shared>,
-    writer: Option<JoinHandle<()>>,
+    /// The thread, until it is known to have ended.
+    writer: Mutex<Option<JoinHandle<()>>>,
     /// The process whose writer it is.
     owner: u32,
 }
@@ -51,6 +54,15 @@ struct Progress {
 }
 
 impl Shared {
+    fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+        self.queue.discard();
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -74,7 +86,7 @@ impl WriteStream {
         });
         let writer = Writer {
             shared: shared.clone(),
-            pool,
+            line: OwnLine::new(pool),
             policy,
             retry: Retry::new(retry_window),
             counts: Counts::default(),
@@ -88,7 +100,7 @@ impl WriteStream {
         })?;
         Ok(Self {
             shared,
-            writer: Some(writer),
+            writer: Mutex::new(Some(writer)),
             owner: std::process::id(),
         })
     }
@@ -106,54 +118,56 @@ impl WriteStream {
     }
 
     /// What became of the rows so far.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
-        self.shared.progress().counts
+    pub fn counts(&self) -> Result<Counts> {
+        self.check_owner()?;
+        Ok(self.shared.progress().counts)
     }
 
     /// Waits until every row is acknowledged.
     ///
     /// # Errors
-    /// The first failure of any row, with how many were acknowledged, and `interrupt`'s.
-    pub fn finish(&mut self, interrupt: Interrupt<'_>) -> Result<Counts> {
+    /// The first failure of any row, with how many were acknowledged; that the stream was aborted;
+    /// and `interrupt`'s.
+    pub fn finish(&self, interrupt: Interrupt<'_>) -> Result<Counts> {
         self.check_owner()?;
         self.shared.queue.close();
-        while self
-            .writer
-            .as_ref()
-            .is_some_and(|writer| !writer.is_finished())
-        {
-            std::thread::sleep(WATCH.min(Duration::from_millis(2)));
+        while !self.has_ended() {
+            std::thread::sleep(WATCH);
             interrupt()?;
         }
-        let ended = self
-            .writer
-            .take()
-            .is_none_or(|writer| writer.join().is_ok());
+        let ended = match self.writer().take() {
+            Some(writer) => writer.join().is_ok(),
+            None => true,
+        };
         let progress = self.shared.progress();
         match &progress.error {
             Some(error) => Err(error.clone()),
-            None if ended => Ok(progress.counts),
-            None => Err(Error::new(ErrorKind::Connection, "the writing thread died")),
+            None if !ended => Err(Error::new(ErrorKind::Connection, "the writing thread died")),
+            None if self.shared.is_cancelled() => Err(told(aborted(), &progress.counts)),
+            None => Ok(progress.counts),
         }
     }
 
-    /// Gives up what was not sent, and waits a moment for the commands on their way.
-    pub fn abort(&mut self) {
-        self.shared.cancelled.store(true, Ordering::Relaxed);
-        if self.owner != std::process::id() {
-            std::mem::forget(self.writer.take());
+    /// Gives up what was not sent, and waits a moment for the commands on their way. Nothing after
+    /// [`finish`](Self::finish).
+    pub fn abort(&self) {
+        if self.owner != std::process::id() || self.writer().is_none() {
             return;
         }
-        self.shared.queue.discard();
+        self.shared.cancel();
         let end = Instant::now() + GRACE;
-        while let Some(writer) = &self.writer
-            && !writer.is_finished()
-            && Instant::now() < end
-        {
+        while !self.has_ended() && Instant::now() < end {
             std::thread::sleep(WATCH);
         }
-        self.writer = None;
+    }
+
+    fn has_ended(&self) -> bool {
+        self.writer().as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Only for the owner: in a child another thread of the parent may have the lock for ever.
+    fn writer(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn check_owner(&self) -> Result<()> {
@@ -176,21 +190,23 @@ impl WriteStream {
 
 impl Drop for WriteStream {
     fn drop(&mut self) {
-        if self.writer.is_some() {
-            self.shared.cancelled.store(true, Ordering::Relaxed);
-            if self.owner == std::process::id() {
-                self.shared.queue.discard();
-            } else {
-                std::mem::forget(self.writer.take());
-            }
+        if self.owner != std::process::id() {
+            // Of the thread there is nothing here but its handle.
+            std::mem::forget(std::mem::take(&mut self.writer));
+        } else if !self.has_ended() {
+            self.shared.cancel();
         }
     }
+}
+
+fn aborted() -> Error {
+    Error::new(ErrorKind::Argument, "writing was aborted")
 }
 
 /// What the thread works with.
 struct Writer {
     shared: Arc<Shared>,
-    pool: Arc<Pool>,
+    line: OwnLine,
     policy: WritePolicy,
     retry: Retry,
     counts: Counts,
@@ -210,13 +226,16 @@ impl Writer {
     fn write_all(&mut self) -> Result<()> {
         let shared = self.shared.clone();
         let interrupt = || {
-            if shared.cancelled.load(Ordering::Relaxed) {
-                return Err(Error::new(ErrorKind::Connection, "writing was aborted"));
+            if shared.is_cancelled() {
+                return Err(aborted());
             }
             Ok(())
         };
         let mut decided: Option<Pending> = None;
         while let Some(rows) = shared.queue.pop() {
+            if self.counts.read == 0 {
+                self.connect(&interrupt)?;
+            }
             self.counts.read += rows.len() as u64;
             let mut next = Pending::new(rows, self.policy);
             if next.asks() {
@@ -226,10 +245,21 @@ impl Writer {
             }
             shared.progress().counts = self.counts;
         }
+        interrupt()?;
         if let Some(mut last) = decided {
             self.write_decided(&mut last, &interrupt)?;
         }
         shared.progress().counts = self.counts;
+        Ok(())
+    }
+
+    /// A server that cannot be reached to begin with is most likely not there, which is told at
+    /// once; one that is lost later is waited for.
+    fn connect(&mut self, interrupt: Interrupt<'_>) -> Result<()> {
+        while let Err(error) = self.line.connect(interrupt) {
+            super::retry::pause(self.retry.again(error)?, interrupt)?;
+        }
+        self.retry.succeed();
         Ok(())
     }
 
@@ -246,11 +276,11 @@ impl Writer {
             .as_ref()
             .map_or(0, |rows| rows.commands(&mut commands));
         next.questions(&mut commands);
-        let outcome = exchange(&commands, &self.pool, &mut self.counts, interrupt);
+        let outcome = exchange(&commands, &mut self.line, &mut self.counts, interrupt);
         let mut settled = true;
         if let Some(mut rows) = decided {
             let written = match &outcome {
-                Ok(replies) => rows.acknowledge(&replies[..due], &mut self.counts),
+                Ok(answers) => self.acknowledge(&mut rows, &answers.replies[..due]),
                 Err(error) => {
                     rows.repeat();
                     Err(error.clone())
@@ -260,7 +290,9 @@ impl Writer {
             self.recover(&mut rows, written, interrupt)?;
         }
         let decision = match outcome {
-            Ok(replies) if settled => next.decide(&replies[due..], &mut self.counts),
+            Ok(answers) if settled => next
+                .decide(&answers.replies[due..], &mut self.counts)
+                .map_err(|error| self.line.pool().located(error)),
             // The answers are older than what was written since.
             Ok(_) => return self.drive(&mut next, interrupt).map(|()| None),
             Err(error) => Err(error),
@@ -281,15 +313,20 @@ impl Writer {
     fn write_decided(&mut self, rows: &mut Pending, interrupt: Interrupt<'_>) -> Result<()> {
         let mut commands = Commands::default();
         rows.commands(&mut commands);
-        let outcome = exchange(&commands, &self.pool, &mut self.counts, interrupt);
+        let outcome = exchange(&commands, &mut self.line, &mut self.counts, interrupt);
         let written = match outcome {
-            Ok(replies) => rows.acknowledge(&replies, &mut self.counts),
+            Ok(answers) => self.acknowledge(rows, &answers.replies),
             Err(error) => {
                 rows.repeat();
                 Err(error)
             }
         };
         self.recover(rows, written, interrupt)
+    }
+
+    fn acknowledge(&mut self, rows: &mut Pending, replies: &[Reply]) -> Result<()> {
+        rows.acknowledge(replies, false, &mut self.counts)
+            .map_err(|error| self.line.pool().located(error))
     }
 
     /// Goes on after a failure that may pass, with the rows that are left.
@@ -302,7 +339,7 @@ impl Writer {
         let Err(error) = outcome else {
             return Ok(());
         };
-        let pause = self.retry.again(self.pool.located(error))?;
+        let pause = self.retry.again(error)?;
         super::retry::pause(pause, interrupt)?;
         self.drive(rows, interrupt)
     }
@@ -310,7 +347,7 @@ impl Writer {
     fn drive(&mut self, rows: &mut Pending, interrupt: Interrupt<'_>) -> Result<()> {
         drive(
             rows,
-            &self.pool,
+            &mut self.line,
             &mut self.counts,
             &mut self.retry,
             interrupt,

@@ -48,12 +48,20 @@ class Proxy:
                     threading.Thread(target=target, args=ends, daemon=True).start()
 
     def _ask(self, client: socket.socket, server: socket.socket) -> None:
-        for chunk in _chunks(client):
-            server.sendall(chunk)
-        _shut(server)
+        for chunk in chunks(client):
+            self.pass_on(chunk, server)
+        self.end(server)
+
+    def end(self, server: socket.socket) -> None:
+        """Closes the connection to the server, since the client did its own."""
+        shut(server)
+
+    def pass_on(self, chunk: bytes, server: socket.socket) -> None:
+        """Sends a part of a request to the server."""
+        server.sendall(chunk)
 
     def _answer(self, server: socket.socket, client: socket.socket) -> None:
-        for chunk in _chunks(server):
+        for chunk in chunks(server):
             if self.meddle is None or chunk == PONG:
                 client.sendall(chunk)
                 continue
@@ -64,17 +72,19 @@ class Proxy:
                     elif piece is not None:
                         time.sleep(piece)
                     else:
-                        _shut(client)
+                        shut(client)
             return
-        _shut(client)
+        shut(client)
 
 
-def _chunks(source: socket.socket) -> Iterator[bytes]:
+def chunks(source: socket.socket) -> Iterator[bytes]:
+    """What comes from a socket until it ends."""
     with contextlib.suppress(OSError):
         while chunk := source.recv(1 << 16):
             yield chunk
 
 
-def _shut(end: socket.socket) -> None:
+def shut(end: socket.socket) -> None:
+    """Closes a connection for both sides."""
     with contextlib.suppress(OSError):
         end.shutdown(socket.SHUT_RDWR)

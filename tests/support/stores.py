@@ -21,7 +21,7 @@ def feature_store(
     return FeatureStore(
         config=RepoConfig(
             project=project,
-            provider="local",
+            provider=settings.pop("provider", "local"),
             registry={"path": str(directory / "registry.db"), **registry},
             entity_key_serialization_version=settings.pop("key_version", 3),
             online_store={"type": store_type, "connection_string": address, **settings},

@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::redis::command::Commands;
 use crate::redis::config::RedisConfig;
-use crate::redis::reply::ReplySink;
+use crate::redis::reply::{ReplySink, is_transient};
 
 /// More than any server says to these commands.
 const GREETING_LIMIT: usize = 16 * 1024;
@@ -69,8 +69,10 @@ impl Handshake {
         for (stage, line) in self.stages.iter().zip(greeting.lines()) {
             if let Some(words) = line.strip_prefix(b"-") {
                 let words = String::from_utf8_lossy(words);
-                // An ACL may forbid PING, and a proxy may not know it; the rest will work.
-                let harmless = words.starts_with("NOPERM") || words.starts_with("ERR unknown");
+                // An ACL may forbid PING, and a proxy may not know it; a server that cannot save its
+                // data refuses it with the writes, and answers reads.
+                let harmless = ["NOPERM", "ERR unknown", "MISCONF"];
+                let harmless = harmless.iter().any(|code| words.starts_with(code));
                 if *stage != Stage::Ping || !harmless {
                     return Err(refusal(*stage, &words, config));
                 }
@@ -118,11 +120,16 @@ fn refusal(stage: Stage, words: &str, config: &RedisConfig) -> Error {
             Stage::Ping => ("is not ready".to_owned(), ""),
         }
     };
-    let words = without_secrets(words, config);
-    Error::new(
+    let shown = without_secrets(words, config);
+    let error = Error::new(
         ErrorKind::Server,
-        format!("redis at {address} {what}: {words}{advice}"),
-    )
+        format!("redis at {address} {what}: {shown}{advice}"),
+    );
+    if is_transient(words) {
+        error.transient()
+    } else {
+        error
+    }
 }
 
 /// The server's words. A server that does not know a command repeats its arguments, here the
@@ -232,6 +239,7 @@ mod tests {
         let login = config(json!({"username": "tok3n", "password": "s3cret", "db": 5}));
         assert!(verdict(&login, b"+OK\r\n+OK\r\n+PONG\r\n").is_ok());
         assert!(verdict(&login, b"+OK\r\n+OK\r\n-NOPERM no\r\n").is_ok());
+        assert!(verdict(&login, b"+OK\r\n+OK\r\n-MISCONF no\r\n").is_ok());
         for (answer, kind, text) in [
             (
                 &b"-WRONGPASS invalid\r\n"[..],
