@@ -27,6 +27,7 @@ from feast.types import (
     Json,
     Set,
     String,
+    Struct,
     UnixTimestamp,
     Uuid,
 )
@@ -56,6 +57,7 @@ WIDE = {
     "ident": Uuid,
     "money": Decimal,
     "document": Json,
+    "nested": Struct({"inner": Struct({"n": Int64})}),
 }
 
 
@@ -90,6 +92,10 @@ def wide_columns(rows: int) -> dict[str, pa.Array]:
         "ident": column(lambda place: f"5a2f0a4e-6c0f-4d57-8a5a-{place:012d}", pa.string()),
         "money": column(lambda place: f"{place}.50", pa.string()),
         "document": column(lambda place: f'{{"a": [{place}, null]}}', pa.string()),
+        "nested": column(
+            lambda place: {"inner": {"n": place}},
+            pa.struct([("inner", pa.struct([("n", pa.int64())]))]),
+        ),
         "ts": pa.array(
             [NOON + timedelta(milliseconds=place) for place in places], pa.timestamp("us", "UTC")
         ),

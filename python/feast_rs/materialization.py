@@ -14,7 +14,8 @@ from feast_rs.compute_engine import StreamingComputeEngine
 from feast_rs.errors import ConfigError, MaterializationError
 from feast_rs.online_store import RedisOnlineStore
 from feast_rs.reports import COLLECTED, MaterializationReport, ViewReport, collect
-from feast_rs.writing import RowWriter, WriteReport, record_batches
+from feast_rs.row_columns import record_batches
+from feast_rs.writing import RowWriter, WriteReport
 
 
 def materialize(

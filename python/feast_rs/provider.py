@@ -10,7 +10,8 @@ from feast.infra.passthrough_provider import PassthroughProvider
 
 from feast_rs import _core, event_loop, feast_compat
 from feast_rs.online_store import RedisOnlineStore
-from feast_rs.writing import RowColumns, policy_of
+from feast_rs.row_columns import RowColumns
+from feast_rs.writing import policy_of
 
 
 class ArrowProvider(PassthroughProvider):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from feast_rs import _core, dtypes, feast_compat
+from feast_rs import _core, feast_compat
 from feast_rs.errors import ArgumentError
+from feast_rs.row_columns import EPOCH, RowColumns, instant, record_batches
 
 if TYPE_CHECKING:
     from feast import FeatureStore, RepoConfig
@@ -29,8 +30,6 @@ Counts = tuple[int, int, int, int, int, "tuple[int, int] | None"]
 
 #: How long a stream meets a failure that may pass by further attempts, unless told otherwise.
 RETRY_SECONDS = 30.0
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -210,88 +209,6 @@ def write_batches(
         return writer.finish()
 
 
-class RowColumns:
-    """Which columns of a record batch make the rows of a feature view."""
-
-    def __init__(
-        self, table: Any, config: RepoConfig, *, skip_nulls: bool = False, partial: bool = False
-    ) -> None:
-        on_demand = feast_compat.is_on_demand(table)
-        self._table = table
-        self._dummy = feast_compat.DUMMY_JOIN_KEY
-        self._keys = [field.name for field in table.entity_columns]
-        # An on-demand view's rows have no time but that of their writing, and Feast writes null for
-        # the features that its transformation did not give.
-        self._nullable = [field.name for field in table.features] if on_demand else []
-        event_timestamp: str | tuple[int, int]
-        if on_demand:
-            event_timestamp = instant(datetime.now(tz=timezone.utc))
-        elif table.batch_source is None:
-            raise ArgumentError(f"feature view '{table.name}' has no batch source")
-        else:
-            event_timestamp = table.batch_source.timestamp_field
-        # Of on-demand views Feast stores the join keys among the features, too.
-        stored = [*table.features, *(table.entity_columns if on_demand else [])]
-        features = [field.name for field in table.features]
-        time_column = [event_timestamp] if isinstance(event_timestamp, str) else []
-        #: The columns that are looked at.
-        self.names = frozenset([*self._keys, *features, *time_column])
-        self.schema = _core.RowSchema(
-            feast_compat.stored_view_name(table, config),
-            config.project,
-            config.entity_key_serialization_version,
-            [
-                (field.name, field.name, field.dtype.to_value_type().name)
-                for field in table.entity_columns
-            ],
-            [(field.name, dtypes.spell(field.dtype)) for field in stored],
-            event_timestamp,
-            partial,
-            skip_nulls,
-        )
-
-    def complete(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The batch with the columns that Feast adds by itself, and checked as Feast checks it."""
-        feast_compat.check_vectors(batch, self._table)
-        names = set(batch.schema.names)
-        if self._dummy in self._keys and self._dummy not in names:
-            batch = _with_column(batch, self._dummy, pa.repeat("", batch.num_rows))
-        for name in self._nullable:
-            if name not in names:
-                batch = _with_column(batch, name, pa.nulls(batch.num_rows))
-        return batch
-
-
-def _with_column(batch: pa.RecordBatch, name: str, column: pa.Array) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([*batch.columns, column], [*batch.schema.names, name])
-
-
-def record_batches(data: Any) -> Iterator[pa.RecordBatch]:
-    """The record batches of anything that holds Arrow data.
-
-    Raises:
-        TypeError: It holds none.
-    """
-    if isinstance(data, pa.RecordBatch):
-        yield data
-    elif isinstance(data, (pa.Table, pa.RecordBatchReader)):
-        yield from data.to_batches() if isinstance(data, pa.Table) else data
-    elif hasattr(data, "__arrow_c_stream__"):
-        yield from pa.RecordBatchReader.from_stream(data)
-    elif hasattr(data, "__arrow_c_array__"):
-        yield pa.record_batch(data)
-    elif type(data).__module__.startswith("pandas."):
-        yield from pa.Table.from_pandas(data, preserve_index=False).to_batches()
-    elif isinstance(data, Iterable) and not isinstance(data, (str, bytes, dict)):
-        for part in data:
-            yield from record_batches(part)
-    else:
-        raise TypeError(
-            f"{type(data).__name__} holds no Arrow data: pass a table, record batches, a pandas or "
-            "polars frame, or an object with __arrow_c_stream__"
-        )
-
-
 def policy_of(settings: RedisOnlineStoreConfig, table: Any) -> _core.WritePolicy:
     """How the store's settings have rows of a feature view written."""
     newest = "compared"
@@ -330,20 +247,11 @@ def report_progress(progress: Progress | None, skipped: int, replies: int) -> No
     progress(replies)
 
 
-def instant(timestamp: datetime) -> tuple[int, int]:
-    """Seconds since the epoch and nanoseconds of a datetime, which is UTC without a zone."""
-    if timestamp.tzinfo is None:
-        timestamp = timestamp.replace(tzinfo=timezone.utc)
-    # Of a pendulum the operator gives no plain timedelta, and before the epoch a wrong one.
-    since = datetime.__sub__(timestamp, _EPOCH)
-    return since.days * 86400 + since.seconds, since.microseconds * 1000
-
-
 def _time_of(newest: tuple[int, int] | None) -> datetime | None:
     if newest is None:
         return None
     seconds, nanos = newest
-    return _EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1000)
+    return EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1000)
 
 
 def _online_store(store: FeatureStore) -> RedisOnlineStore:
