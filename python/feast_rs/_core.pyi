@@ -233,7 +233,9 @@ class Client:
         completions: Completions,
         token: int,
     ) -> Task: ...
-    def write(self, batch: WriteBatch | Sequence[EncodedRows], policy: WritePolicy) -> tuple[int, int]: ...
+    def write(
+        self, batch: WriteBatch | Sequence[EncodedRows], policy: WritePolicy
+    ) -> tuple[int, int]: ...
     def write_async(
         self,
         batch: WriteBatch | Sequence[EncodedRows],
