@@ -282,6 +282,16 @@ def test_a_push_source_with_a_field_mapping(writers: Writers) -> None:
     assert answer.to_dict()["city"] == ["b"]
 
 
+def test_what_stock_cannot_take(writers: Writers) -> None:
+    df = wide_frame(3).assign(other=[object(), 1, "x"], document=[{"a": [1, None]}] * 3)
+    put(writers.ours, "wide", df)
+    assert len(stored(writers.ours)) == 3
+    answer = writers.ours.get_online_features(["wide:document"], [{"driver_id": -20}])
+    assert answer.to_dict()["document"] == [{"a": [1.0, None]}]
+    put(writers.ours, "globals", pd.DataFrame({"fee": [1.5], "slogan": ["go"], "ts": [NOON]}))
+    assert len(stored(writers.ours)) == 4
+
+
 def test_an_on_demand_view_that_is_stored(writers: Writers) -> None:
     df = pd.DataFrame({"driver_id": [1, 2], "rate": [0.5, None], "ts": [NOON] * 2})
     for store in writers.stores:

@@ -497,7 +497,7 @@ def test_a_column_of_a_wrong_type(writers: Writers) -> None:
     table = stats_table([1], [0.0])
     place = table.column_names.index("trips")
     fractions = table.set_column(place, "trips", pa.array([0.5]))
-    with pytest.raises(feast_rs.EncodeError, match=r"'driver_stats', column 'trips': 0\.5"):
+    with pytest.raises(feast_rs.EncodeError, match=r"'driver_stats', column 'trips': row 0: 0\.5"):
         write(writers, "driver_stats", fractions)
     place = table.column_names.index("rate")
     wrong = table.set_column(place, "rate", pa.array([[1.0]]))

@@ -519,8 +519,12 @@ def test_memory_is_bounded_while_the_server_is_silent(
 def test_no_thread_is_left(server: RedisServer, tmp_path: Path) -> None:
     store = open_store(tmp_path, server.address)
     writer = row_writer(store)
-    assert writers_alive() == 1
     writer.write(batches(1, 10)[0])
+    # A thread takes its name when it first runs.
+    end = time.monotonic() + 10
+    while not writers_alive() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert writers_alive() == 1
     assert writer.finish().rows_written == 10
     assert writers_alive() == 0
     assert writer.finish().rows_written == 10

@@ -164,7 +164,7 @@ fn check_json(text: &[u8]) -> Result<()> {
 
 fn dump(array: &ArrayRef, row: usize, out: &mut String) -> Result<()> {
     let one = plain(&array.slice(row, 1))?;
-    if one.is_null(0) {
+    if one.is_null(0) || one.data_type().is_null() {
         out.push_str("null");
         return Ok(());
     }
