@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from feast.infra.passthrough_provider import PassthroughProvider
@@ -86,7 +87,9 @@ def _batches(
     for label, column in df.items():
         name = field_mapping.get(label, label)
         if name in wanted:
-            array = pa.array(column, from_pandas=True)
+            # Of a plain array pyarrow has less to find out than of a series.
+            plain = isinstance(column.dtype, np.dtype)
+            array = pa.array(column.to_numpy() if plain else column, from_pandas=True)
             if isinstance(array, pa.ChunkedArray):
                 array = array.combine_chunks()
             arrays.append(array)
