@@ -12,12 +12,13 @@ from statistics import median
 from typing import Any
 
 import pandas as pd
+from feast import FeatureStore
 from feast.utils import _convert_arrow_to_proto
 
 from .materialize import digest
 from .server import Server
 from .write_stores import OUR_STORE, PUSH, STOCK_STORE, VIEW, open_store
-from .write_tables import KEY, MIXED, TIME
+from .write_tables import MIXED, TIME
 
 BATCH_BAR, PUSH_BAR = 2.0, 5.0
 
@@ -38,22 +39,30 @@ class IngestResult:
 
 
 def _race(
-    name: str, server: Server, calls: dict[str, Callable[[int], Any]], rounds: int, bar: float
+    name: str,
+    server: Server,
+    calls: dict[str, Callable[[Any], Any]],
+    prepare: Callable[[int], Any],
+    rounds: int,
+    bar: float,
 ) -> IngestResult:
-    """Times both in turn, after a round whose stored bytes are compared."""
+    """Times both in turn, after a round whose stored bytes are compared. What is written is
+    prepared before the clock starts."""
     digests = []
     for call in calls.values():
         server.client.flushall()
-        call(0)
+        call(prepare(0))
         digests.append(digest(server))
     if len(set(digests)) != 1 or server.client.dbsize() == 0:
         raise SystemExit(f"{name}: feast-rs and stock Feast stored different bytes")
     times: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(1, rounds + 1):
-        for kind, call in calls.items():
+    for number in range(1, 2 * rounds + 1, 2):
+        for later, (kind, call) in enumerate(calls.items()):
+            # Each row is newer than the stored one, whoever wrote that.
+            data = prepare(number + later)
             gc.collect()
             start = time.perf_counter()
-            call(number)
+            call(data)
             times[kind].append(time.perf_counter() - start)
     server.client.flushall()
     return IngestResult(name, 1e3 * median(times["stock"]), 1e3 * median(times["ours"]), bar)
@@ -67,47 +76,44 @@ def measure_ingest(server: Server, directory: Path, rounds: int) -> list[IngestR
         kind: open_store(settings, server.address, place / kind, MIXED, Path("/none"))
         for kind, settings in kinds.items()
     }
-    batch = MIXED.batch(0, 10_000).to_batches()[0]
-
-    def writing(kind: str) -> Callable[[int], Any]:
-        store = stores[kind]
-        view = store.get_feature_view(VIEW)
-        keys = {field.name: field.dtype.to_value_type() for field in view.entity_columns}
-        rows = _convert_arrow_to_proto(batch, view, keys)
-        online = store._get_provider().online_store
-
-        def write(number: int) -> None:
-            later = pd.Timedelta(seconds=number)
-            data = [(key, values, at + later, made) for key, values, at, made in rows]
-            online.online_write_batch(store.config, view, data, None)
-
-        return write
-
+    # As in the races of reads: Feast keeps one registry's views in a process, and stores that take
+    # turns with registries of their own would each parse them at every call.
+    stores["stock"]._registry = stores["ours"].registry
+    view = stores["ours"].get_feature_view(VIEW)
+    keys = {field.name: field.dtype.to_value_type() for field in view.entity_columns}
+    rows = _convert_arrow_to_proto(MIXED.batch(0, 10_000).to_batches()[0], view, keys)
     frame = MIXED.batch(0, 200).to_pandas()
 
-    def pushing(kind: str) -> Callable[[int], Any]:
-        store = stores[kind]
+    def later_rows(number: int) -> Any:
+        later = pd.Timedelta(seconds=number)
+        return [(key, values, at + later, made) for key, values, at, made in rows]
 
-        def push(number: int) -> None:
-            store.push(PUSH, frame.assign(**{TIME: frame[TIME] + pd.Timedelta(seconds=number)}))
+    def later_frame(number: int) -> Any:
+        return frame.assign(**{TIME: frame[TIME] + pd.Timedelta(seconds=number)})
 
-        return push
+    def writing(store: FeatureStore) -> Callable[[Any], Any]:
+        online = store._get_provider().online_store
+        return lambda data: online.online_write_batch(store.config, view, data, None)
 
-    assert KEY in frame
+    def pushing(store: FeatureStore) -> Callable[[Any], Any]:
+        return lambda data: store.push(PUSH, data)
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return [
             _race(
                 "online_write_batch of 10,000 rows x 10 features",
                 server,
-                {kind: writing(kind) for kind in kinds},
+                {kind: writing(store) for kind, store in stores.items()},
+                later_rows,
                 max(3, rounds // 10),
                 BATCH_BAR,
             ),
             _race(
                 "push of 200 rows x 10 features",
                 server,
-                {kind: pushing(kind) for kind in kinds},
+                {kind: pushing(store) for kind, store in stores.items()},
+                later_frame,
                 rounds,
                 PUSH_BAR,
             ),
