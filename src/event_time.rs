@@ -3,11 +3,11 @@
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, Int64Array};
-use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{DataType, TimeUnit};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::value::cursor::{Cursor, Payload, WireError};
+use crate::value::source::exact_cast;
 use crate::value::write_varint;
 
 /// A row's event timestamp.
@@ -91,15 +91,8 @@ impl EventTime {
 /// [`ErrorKind::Encode`] for another type, and for a time whose microseconds do not fit 64 bits.
 pub fn event_micros(array: &dyn Array) -> Result<Int64Array> {
     let wrong = |what: String| Error::new(ErrorKind::Encode, what);
-    let cast = |array: &dyn Array, to: &DataType| {
-        let options = CastOptions {
-            safe: false,
-            ..CastOptions::default()
-        };
-        cast_with_options(array, to, &options).map_err(|cause| wrong(cause.to_string()))
-    };
     let integers = |array: &dyn Array| -> Result<Int64Array> {
-        Ok(cast(array, &DataType::Int64)?
+        Ok(exact_cast(array, &DataType::Int64)?
             .as_primitive::<Int64Type>()
             .clone())
     };
@@ -118,18 +111,18 @@ pub fn event_micros(array: &dyn Array) -> Result<Int64Array> {
         DataType::Timestamp(TimeUnit::Nanosecond, _) | DataType::Int64 => {
             Ok(integers(array)?.unary(|time| time.div_euclid(1000)))
         }
-        DataType::Date32 | DataType::Date64 => integers(&cast(
+        DataType::Date32 | DataType::Date64 => integers(&exact_cast(
             array,
             &DataType::Timestamp(TimeUnit::Microsecond, None),
         )?),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
             let zone = Some("+00:00".into());
-            integers(&cast(
+            integers(&exact_cast(
                 array,
                 &DataType::Timestamp(TimeUnit::Microsecond, zone),
             )?)
         }
-        DataType::Dictionary(_, values) => event_micros(&cast(array, values)?),
+        DataType::Dictionary(_, values) => event_micros(&exact_cast(array, values)?),
         other => Err(wrong(format!(
             "{other} cannot be an event timestamp: a timestamp or a date is needed"
         ))),

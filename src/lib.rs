@@ -9,9 +9,10 @@
 //! 5. [`features`]: the answer, which owns the reply's bytes and decodes what is asked for.
 //! 6. [`value`]: Feast's `Value` messages, from wire bytes to Arrow columns and back.
 //!
-//! [`read`] strings them together. A write goes the other way, through [`write`](mod@write), after
-//! [`latest`] has told which rows of a source are worth it. Only `python` knows Python; the rest is
-//! built and tested without it (`cargo test --no-default-features`).
+//! [`read`] strings them together. A write goes the other way, from Arrow or Feast's messages:
+//! [`latest`] tells which rows of a source are worth it, [`value`] and [`entity_key`] make cells and
+//! keys of them, and [`write`](mod@write) sends them in order of their [`event_time`]. Only `python`
+//! knows Python; the rest is built and tested without it (`cargo test --no-default-features`).
 
 pub mod entity_key;
 pub mod error;

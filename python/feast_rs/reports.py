@@ -6,8 +6,10 @@ import time
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
+
+from feast import utils
 
 if TYPE_CHECKING:
     from feast_rs.writing import WriteReport
@@ -91,8 +93,8 @@ class ViewReport:
         return cls(
             view=view.name,
             engine=engine,
-            start=_with_zone(start),
-            end=_with_zone(end),
+            start=utils.make_tzaware(start),
+            end=utils.make_tzaware(end),
             rows_read=read,
             rows_superseded=read - sent if error is None else 0,
             rows_written=written.rows_written if written else 0,
@@ -140,8 +142,3 @@ def collect(report: ViewReport) -> None:
     collected = COLLECTED.get()
     if collected is not None:
         collected.append(report)
-
-
-def _with_zone(moment: datetime) -> datetime:
-    """Feast takes a time without zone for UTC."""
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

@@ -32,7 +32,7 @@ pub(super) fn not_from(wanted: &str, array: &dyn Array) -> Error {
 }
 
 /// Lossless or an error.
-pub(super) fn exact_cast(array: &dyn Array, to: &DataType) -> Result<ArrayRef> {
+pub(crate) fn exact_cast(array: &dyn Array, to: &DataType) -> Result<ArrayRef> {
     let options = CastOptions {
         safe: false,
         ..CastOptions::default()

@@ -6,7 +6,7 @@ use super::line::{Answers, Line, collector};
 use super::pending::Pending;
 use super::retry::{Retry, pause};
 use super::rows::Rows;
-use super::{Counts, Newest, WritePolicy};
+use super::{Counts, WritePolicy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::redis::command::Commands;
 use crate::redis::connection::Interrupt;
@@ -177,14 +177,5 @@ impl Counts {
             read: batches.iter().map(|rows| rows.len() as u64).sum(),
             ..Self::default()
         }
-    }
-}
-
-impl WritePolicy {
-    /// The same policy without comparing event times.
-    #[must_use]
-    pub fn assumed(mut self) -> Self {
-        self.newest = Newest::Assumed;
-        self
     }
 }

@@ -55,12 +55,6 @@ impl Pending {
         }
     }
 
-    /// How many rows have no outcome yet.
-    #[must_use]
-    pub fn left(&self) -> usize {
-        self.left.len()
-    }
-
     /// Takes note that the last [`commands`](Self::commands) may have arrived, or not.
     pub fn repeat(&mut self) {
         self.repeated = true;
