@@ -10,6 +10,7 @@ pub mod config;
 pub mod connection;
 pub mod deadline;
 pub mod pool;
+pub mod raw;
 pub mod reply;
 pub mod tls;
 pub mod tree;
