@@ -124,7 +124,8 @@ fn refusal(stage: Stage, words: &str, config: &RedisConfig) -> Error {
     let error = Error::new(
         ErrorKind::Server,
         format!("redis at {address} {what}: {shown}{advice}"),
-    );
+    )
+    .at_login();
     if is_transient(words) {
         error.transient()
     } else {
