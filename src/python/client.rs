@@ -17,7 +17,7 @@ use crate::entity_key::{self, EntityKeyWriter, KeyVersion};
 use crate::error::{Error, ErrorKind, Result};
 use crate::read::Read;
 use crate::redis::command::Commands;
-use crate::redis::config::RedisConfig;
+use crate::redis::config::deployment::{DeploymentConfig, DeploymentKind};
 use crate::redis::tree::{Replies, Reply};
 use crate::redis::{Deadline, Pool};
 use crate::write::batch as write;
@@ -26,7 +26,7 @@ use crate::write::rows::Rows;
 /// A client of one Redis.
 #[pyclass(frozen, module = "feast_rs._core")]
 pub struct Client {
-    config: Arc<RedisConfig>,
+    config: Arc<DeploymentConfig>,
     pool: Mutex<Option<OwnPool>>,
 }
 
@@ -69,7 +69,7 @@ impl Client {
     #[new]
     fn new(settings: &str) -> PyResult<Self> {
         Ok(Self {
-            config: Arc::new(RedisConfig::from_json(settings)?),
+            config: Arc::new(supported(settings)?),
             pool: Mutex::new(None),
         })
     }
@@ -91,8 +91,8 @@ impl Client {
     ) -> PyResult<Answer> {
         let (plan, schemas, keys) = (plan.built(), plan.schemas(), owned(&keys));
         self.run(py, |client, pool, interrupt| {
-            let deadline = Deadline::after(client.config.request_timeout);
-            let read = Read::new(plan, keys, rows, strict, client.config.max_reply_bytes)?;
+            let deadline = Deadline::after(client.config.node.request_timeout);
+            let read = Read::new(plan, keys, rows, strict, client.config.node.max_reply_bytes)?;
             read.run(pool, deadline, interrupt)
         })
         .map(|features| Answer::new(features, schemas))
@@ -109,8 +109,8 @@ impl Client {
         token: u64,
     ) -> PyResult<Task> {
         let (plan, schemas, keys) = (plan.built(), plan.schemas(), owned(&keys));
-        let (pool, limit) = (self.pool(), self.config.max_reply_bytes);
-        let deadline = Deadline::after(self.config.request_timeout);
+        let (pool, limit) = (self.pool(), self.config.node.max_reply_bytes);
+        let deadline = Deadline::after(self.config.node.request_timeout);
         spawn(completions.queue(), token, async move {
             let read = Read::new(plan, keys, rows, strict, limit)?;
             let features = read.run_async(&pool, deadline).await?;
@@ -133,8 +133,8 @@ impl Client {
         let (plan, schemas) = (plan.built(), plan.schemas());
         let (keys, ends) = redis_keys(&entities, version, project)?;
         self.run(py, |client, pool, interrupt| {
-            let deadline = Deadline::after(client.config.request_timeout);
-            Read::of_keys(plan, keys, ends, client.config.max_reply_bytes)
+            let deadline = Deadline::after(client.config.node.request_timeout);
+            Read::of_keys(plan, keys, ends, client.config.node.max_reply_bytes)
                 .run(pool, deadline, interrupt)
         })
         .map(|features| Answer::new(features, schemas))
@@ -152,8 +152,8 @@ impl Client {
     ) -> PyResult<Task> {
         let (plan, schemas) = (plan.built(), plan.schemas());
         let (keys, ends) = redis_keys(&entities, version, project)?;
-        let (pool, limit) = (self.pool(), self.config.max_reply_bytes);
-        let deadline = Deadline::after(self.config.request_timeout);
+        let (pool, limit) = (self.pool(), self.config.node.max_reply_bytes);
+        let deadline = Deadline::after(self.config.node.request_timeout);
         spawn(completions.queue(), token, async move {
             let read = Read::of_keys(plan, keys, ends, limit);
             let features = read.run_async(&pool, deadline).await?;
@@ -212,7 +212,7 @@ impl Client {
                 let parts: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
                 pipeline.push(&parts);
             }
-            let mut replies = Replies::new(pipeline.len(), client.config.max_reply_bytes);
+            let mut replies = Replies::new(pipeline.len(), client.config.node.max_reply_bytes);
             pool.run(&pipeline, &mut replies, Deadline::NEVER, interrupt)?;
             Ok(replies.into_vec())
         })?;
@@ -226,7 +226,7 @@ impl Client {
                         ErrorKind::Server,
                         format!(
                             "redis at {}: refused {}: {words}",
-                            self.config.address,
+                            self.config.node.address,
                             name.escape_ascii()
                         ),
                     )
@@ -249,7 +249,7 @@ impl Client {
         {
             return pool.clone();
         }
-        let pool = Arc::new(Pool::new(self.config.clone()));
+        let pool = Arc::new(Pool::new(self.config.node.clone()));
         *current = Some(OwnPool::new(pool.clone()));
         pool
     }
@@ -376,6 +376,24 @@ fn reply_object<'py>(
 /// Raises `ConfigError` for settings that a client cannot use; does not connect.
 #[pyfunction]
 pub fn check_settings(settings: &str) -> PyResult<()> {
-    RedisConfig::from_json(settings)?;
+    supported(settings)?;
     Ok(())
+}
+
+/// The deployment that `settings` describe, if there is a client for it.
+fn supported(settings: &str) -> Result<DeploymentConfig> {
+    let config = DeploymentConfig::from_json(settings)?;
+    let kind = match config.kind {
+        DeploymentKind::Standalone => return Ok(config),
+        DeploymentKind::Cluster => "redis_cluster",
+        DeploymentKind::Sentinel => "redis_sentinel",
+    };
+    Err(Error::new(
+        ErrorKind::Config,
+        format!(
+            "redis_type: {kind} is not supported by this version of feast-rs yet, only a \
+             standalone server is; keep `type: redis`, Feast's own store, for this deployment for \
+             now"
+        ),
+    ))
 }
