@@ -23,7 +23,7 @@ use rustls::ClientConfig;
 pub use self::asynchronous::AsyncConnection;
 pub use self::blocking::Connection;
 pub(in crate::redis) use self::blocking::WATCH;
-use self::handshake::{Greeting, Handshake};
+use self::handshake::Handshake;
 use self::patience::Patience;
 use super::config::{Address, RedisConfig};
 use super::deadline::Deadline;
@@ -82,7 +82,7 @@ impl Connector {
         };
         let mut connection =
             Connection::open(&self.config, tls, &self.dialing, &patience, interrupt)?;
-        let mut greeting = Greeting::default();
+        let mut greeting = self.handshake.greeting();
         let commands = self.handshake.commands();
         let outcome = connection.converse(commands, &mut greeting, &patience, interrupt);
         self.handshake.judge(&greeting, outcome, &self.config)?;
@@ -98,7 +98,7 @@ impl Connector {
             None => None,
         };
         let mut connection = AsyncConnection::open(&self.config, tls, &patience).await?;
-        let mut greeting = Greeting::default();
+        let mut greeting = self.handshake.greeting();
         let commands = self.handshake.commands();
         let outcome = connection
             .converse(commands, &mut greeting, &patience)
