@@ -62,7 +62,7 @@ impl RedisSettings {
 }
 
 /// Where the server listens.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Address {
     /// A host name or an IP address (IPv6 without brackets), and a port.
     Tcp {
