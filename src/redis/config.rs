@@ -46,7 +46,7 @@ const POOL_SIZE: usize = 64;
 const MAX_REPLY_BYTES: usize = 1 << 30;
 
 /// Where the server listens.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Address {
     /// A host name or an IP address (IPv6 without brackets), and a port.
     Tcp {
