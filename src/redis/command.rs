@@ -87,20 +87,21 @@ impl Commands {
 
     /// The segments in order: the bytes to write, and how many replies are due after them in all.
     pub fn segments(&self) -> impl Iterator<Item = (&[u8], usize)> {
-        let open = (self.open_from < self.bytes.len()).then_some(Segment {
+        (0..).map_while(|number| self.segment(number))
+    }
+
+    /// One of the [`segments`](Self::segments), if there are so many.
+    pub(super) fn segment(&self, number: usize) -> Option<(&[u8], usize)> {
+        let start = match number.checked_sub(1) {
+            None => 0,
+            Some(last) => self.segments.get(last)?.end,
+        };
+        let open = (start < self.bytes.len()).then_some(Segment {
             end: self.bytes.len(),
             replies: self.len,
         });
-        let mut start = 0;
-        self.segments
-            .iter()
-            .copied()
-            .chain(open)
-            .map(move |segment| {
-                let bytes = &self.bytes[start..segment.end];
-                start = segment.end;
-                (bytes, segment.replies)
-            })
+        let segment = self.segments.get(number).copied().or(open)?;
+        Some((&self.bytes[start..segment.end], segment.replies))
     }
 
     fn close_segment(&mut self) {
