@@ -159,6 +159,14 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
     """Answer NOT_FOUND for what is not stored and OUTSIDE_MAX_AGE, with a null, for a row older
     than its view's ``ttl``; stock Feast answers PRESENT for both."""
 
+    on_error: Literal["raise", "defaults"] = "raise"
+    """What a read does while Redis is out of reach or out of order: raise, or answer the features'
+    default values, marked INVALID. See ``docs/fallback.md``."""
+
+    default_values: dict[str, Any] | None = None
+    """Default values by ``view:feature``, for ``on_error: defaults``; one that is left out is what
+    the feature's tag ``feast_rs.default`` says, or else null."""
+
     db: int | None = Field(default=None, ge=0)
     """Number of the database."""
 
@@ -240,6 +248,7 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
     """Path of a Unix socket, in place of host and port."""
 
     _connection_key: str = PrivateAttr(default="")
+    _defaults_key: str | None = PrivateAttr(default=None)
 
     def __init__(self, **settings: Any) -> None:
         """Takes the section's settings.
@@ -283,6 +292,12 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
         key: str = (self.__pydantic_private__ or {})["_connection_key"]
         return key
 
+    @property
+    def defaults_key(self) -> str | None:
+        """Equal for settings that lead to the same default values; None if there are to be none."""
+        key: str | None = (self.__pydantic_private__ or {})["_defaults_key"]
+        return key
+
     def _check(self) -> None:
         if self.atomic_writes and self.skip_dedup:
             raise ConfigError(
@@ -290,6 +305,11 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
                 "choose one"
             )
         self._check_defaults()
+        self._defaults_key = (
+            repr(sorted((self.default_values or {}).items(), key=lambda item: item[0]))
+            if self.on_error == "defaults"
+            else None
+        )
         settings = self.connection_settings()
         _core.check_settings(settings)
         self._connection_key = hashlib.sha256(settings.encode()).hexdigest()
