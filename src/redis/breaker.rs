@@ -20,12 +20,12 @@ use self::window::Window;
 pub use self::window::Counts;
 
 /// When a breaker opens, and for how long.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BreakerSettings {
     /// How far back calls count. Counting is by sixteenths of it.
     pub window: Duration,
     /// With fewer calls than this in the window, the breaker stays closed.
-    pub min_calls: u32,
+    pub min_calls: usize,
     /// The part of the calls, of 100, that must have failed or been slow to open it.
     pub failure_percent: f64,
     /// Calls that take longer than this count like failures; `None`: no call is too slow.
@@ -211,7 +211,7 @@ impl Breaker {
             failures,
             slow,
         } = self.window.counts(now);
-        calls >= u64::from(self.settings.min_calls)
+        calls >= self.settings.min_calls as u64
             && (failures + slow) as f64 * 100.0 >= self.settings.failure_percent * calls as f64
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// When a read is sent again to another server, and how often at the most.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HedgeSettings {
     /// The percentile of the server's recent latencies that is waited for.
     pub percentile: f64,
