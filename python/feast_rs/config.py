@@ -61,8 +61,7 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
     """Selects this store."""
 
     redis_type: Literal["redis", "redis_cluster", "redis_sentinel"] = "redis"
-    """What runs at the addresses: a standalone server, the nodes of a cluster, or Sentinels. Only
-    ``redis``, a standalone server, is supported yet."""
+    """What runs at the addresses: a standalone server, the nodes of a cluster, or Sentinels."""
 
     client: Literal["redis", "glide"] = "redis"
     """Stock Feast's choice of client library; ignored."""
@@ -93,14 +92,6 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
     topology_refresh_seconds: float | None = Field(default=None, ge=0)
     """How old the known topology of a cluster, or Sentinel's word, may become; 60 unless given. 0
     asks again only when something tells that it is outdated."""
-
-    on_error: Literal["raise", "defaults"] = "raise"
-    """What a read answers for features whose server cannot be reached: an exception, or default
-    values with the status INVALID."""
-
-    default_values: dict[str, Any] | None = None
-    """With ``on_error: defaults``, the value of a feature by ``view:feature``; null for all others.
-    The tag ``feast_rs.default`` of a field says the same in the definitions."""
 
     breaker: bool | None = None
     """Leave a server alone for a while when it fails; false unless given."""

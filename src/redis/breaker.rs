@@ -197,7 +197,7 @@ impl Breaker {
             failures,
             slow,
         } = self.window.counts(now);
-        calls >= u64::from(self.settings.min_calls)
+        calls >= self.settings.min_calls as u64
             && (failures + slow) as f64 * 100.0 >= self.settings.failure_percent * calls as f64
     }
 
