@@ -283,11 +283,10 @@ def test_what_cannot_be_used_is_refused_when_the_file_is_read(name: str) -> None
 
 
 @pytest.mark.parametrize("name", CLUSTERS)
-def test_a_cluster_is_told_what_to_do_instead(tmp_path: Path, name: str) -> None:
-    told = "redis_(cluster|sentinel) is not supported.*`type: redis`"
-    with pytest.raises(feast_rs.ConfigError, match=told) as refusal:
-        from_yaml(tmp_path, CLUSTERS[name])
-    assert SECRET not in str(refusal.value)
+def test_a_deployment_of_several_servers_is_accepted(tmp_path: Path, name: str) -> None:
+    settings = from_yaml(tmp_path, CLUSTERS[name]).config.online_store
+    assert settings.redis_type in ("redis_cluster", "redis_sentinel")
+    assert SECRET not in repr(settings)
 
 
 def test_defaults_are_stocks() -> None:
