@@ -284,7 +284,7 @@ def test_what_cannot_be_used_is_refused_when_the_file_is_read(name: str) -> None
 
 @pytest.mark.parametrize("name", CLUSTERS)
 def test_a_deployment_of_several_servers_is_accepted(tmp_path: Path, name: str) -> None:
-    settings = from_yaml(tmp_path, CLUSTERS[name]).config.online_store
+    settings = from_yaml(tmp_path, CLUSTERS[name]).online_store
     assert settings.redis_type in ("redis_cluster", "redis_sentinel")
     assert SECRET not in repr(settings)
 
