@@ -89,12 +89,12 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
     than its view's ``ttl``; stock Feast answers PRESENT for both."""
 
     on_error: Literal["raise", "defaults"] = "raise"
-    """What a read does while Redis is out of reach or out of order: raise, or answer the features'
-    default values, marked INVALID. See ``docs/fallback.md``."""
+    """What a read answers for features whose server cannot be reached: an exception, or default
+    values with the status INVALID."""
 
     default_values: dict[str, Any] | None = None
-    """Default values by ``view:feature``, for ``on_error: defaults``; one that is left out is what
-    the feature's tag ``feast_rs.default`` says, or else null."""
+    """With ``on_error: defaults``, the value of a feature by ``view:feature``; null for all others.
+    The tag ``feast_rs.default`` of a field says the same in the definitions."""
 
     db: int | None = Field(default=None, ge=0)
     """Number of the database."""
@@ -219,20 +219,27 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
                 "online_store: skip_dedup writes every row and atomic_writes only newer ones: "
                 "choose one"
             )
+        self._check_defaults()
+        values = sorted((self.default_values or {}).items(), key=lambda item: item[0])
+        self._defaults_key = repr(values) if self.on_error == "defaults" else None
+        settings = self.connection_settings()
+        _core.check_settings(settings)
+        self._connection_key = hashlib.sha256(settings.encode()).hexdigest()
+
+    def _check_defaults(self) -> None:
         for name in self.default_values or {}:
             view, colon, feature = name.partition(":")
             if not (view and colon and feature):
                 raise ConfigError(
-                    f"online_store: default_values: '{name}' is not of the form 'view:feature'"
+                    f"online_store: default_values: {name!r} is not written as view:feature"
                 )
-        self._defaults_key = (
-            repr(sorted((self.default_values or {}).items(), key=lambda item: item[0]))
-            if self.on_error == "defaults"
-            else None
-        )
-        settings = self.connection_settings()
-        _core.check_settings(settings)
-        self._connection_key = hashlib.sha256(settings.encode()).hexdigest()
+        # An explicit `on_error: raise` is a switch; without one they were forgotten, which would
+        # be noticed in an outage.
+        if self.default_values and "on_error" not in self.model_fields_set:
+            raise ConfigError(
+                "online_store: default_values are used with on_error: defaults only; set it (or "
+                "on_error: raise)"
+            )
 
     def connection_settings(self) -> str:
         """What :class:`feast_rs._core.Client` needs to know, as JSON."""
