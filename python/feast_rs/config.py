@@ -151,12 +151,12 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
     than its view's ``ttl``; stock Feast answers PRESENT for both."""
 
     on_error: Literal["raise", "defaults"] = "raise"
-    """What a read does while Redis is out of reach or out of order: raise, or answer the features'
-    default values, marked INVALID. See ``docs/fallback.md``."""
+    """What a read answers for features whose server cannot be reached: an exception, or default
+    values with the status INVALID."""
 
     default_values: dict[str, Any] | None = None
-    """Default values by ``view:feature``, for ``on_error: defaults``; one that is left out is what
-    the feature's tag ``feast_rs.default`` says, or else null."""
+    """With ``on_error: defaults``, the value of a feature by ``view:feature``; null for all others.
+    The tag ``feast_rs.default`` of a field says the same in the definitions."""
 
     db: int | None = Field(default=None, ge=0)
     """Number of the database."""
@@ -296,11 +296,8 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
                 "choose one"
             )
         self._check_defaults()
-        self._defaults_key = (
-            repr(sorted((self.default_values or {}).items(), key=lambda item: item[0]))
-            if self.on_error == "defaults"
-            else None
-        )
+        values = sorted((self.default_values or {}).items(), key=lambda item: item[0])
+        self._defaults_key = repr(values) if self.on_error == "defaults" else None
         settings = self.connection_settings()
         _core.check_settings(settings)
         self._connection_key = hashlib.sha256(settings.encode()).hexdigest()

@@ -182,8 +182,11 @@ def _typed(value: Any, dtype: Any) -> Any:
     if name == "Map":
         return [(key, json.dumps(item)) for key, item in _checked(value, dict).items()]
     if name == "ScalarMap":
-        pairs = _checked(value, dict).items()
-        return [(json.dumps(key), json.dumps(item)) for key, item in pairs]
+        # Such a map's keys are no texts, but in JSON they have to be.
+        return [
+            (key if isinstance(key, str) else json.dumps(key), json.dumps(item))
+            for key, item in _checked(value, dict).items()
+        ]
     if isinstance(value, dict) and set(value) == {"$bytes"}:
         return base64.b64decode(_checked(value["$bytes"], str), validate=True)
     return _checked(value, bytes)
