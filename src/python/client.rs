@@ -197,15 +197,31 @@ impl Client {
         })
     }
 
+    /// The addresses of the primaries.
+    fn primaries(&self) -> Vec<String> {
+        vec![self.config.address.to_string()]
+    }
+
     /// Runs commands (lists of bytes) in one pipeline and returns their replies: int, str for a
-    /// status, bytes, None, or a list.
+    /// status, bytes, None, or a list. They are sent to the server at `address`, if it is given.
     ///
     /// Raises `ServerError` with the server's words for the first command that it refused.
+    #[pyo3(signature = (commands, address=None))]
     fn execute<'py>(
         &self,
         py: Python<'py>,
         commands: Vec<Vec<Vec<u8>>>,
+        address: Option<&str>,
     ) -> PyResult<Bound<'py, PyList>> {
+        if let Some(address) = address
+            && address != self.config.address.to_string()
+        {
+            return Err(Error::new(
+                ErrorKind::Argument,
+                format!("{address} is none of the servers"),
+            )
+            .into());
+        }
         let replies = self.run(py, |client, pool, interrupt| {
             let mut pipeline = Commands::default();
             for command in &commands {

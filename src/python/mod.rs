@@ -15,6 +15,7 @@ mod completions;
 mod exceptions;
 mod keys;
 mod latest;
+mod migration;
 mod objects;
 mod plan;
 mod runtime;
@@ -38,6 +39,8 @@ mod _core {
     use super::keys::{KeyColumn, KeyOwner, parse_keys, serialize_keys, view_fields};
     #[pymodule_export]
     use super::latest::LatestRows;
+    #[pymodule_export]
+    use super::migration::KeyMigration;
     #[pymodule_export]
     use super::plan::Plan;
     #[pymodule_export]
