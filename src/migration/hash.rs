@@ -8,8 +8,10 @@ const TIMESTAMP: &[u8] = b"_ts:";
 /// The fields of a hash and its times to live; a key that is not there has no field.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Hash {
-    /// Sorted by field.
+    /// In the server's order, which a copy keeps.
     cells: Vec<Cell>,
+    /// Places of the fields, sorted by field.
+    sorted: Vec<usize>,
     /// Milliseconds that the key has left; `None` for ever.
     pub ttl: Option<u64>,
 }
@@ -53,18 +55,27 @@ impl Hash {
                 expiry: None,
             });
         }
-        cells.sort_unstable_by(|a, b| a.field.cmp(&b.field));
-        match ttl {
-            Reply::Integer(-1) => Ok(Self { cells, ttl: None }),
+        let ttl = match ttl {
             // It expired after its fields were read.
-            Reply::Integer(-2) => Ok(Self::default()),
-            Reply::Integer(left) => Ok(Self {
-                cells,
-                ttl: u64::try_from(*left).ok(),
-            }),
-            Reply::Error(words) => Err(words.clone()),
-            other => Err(unexpected("PTTL", other)),
-        }
+            Reply::Integer(-2) => return Ok(Self::default()),
+            Reply::Integer(left) => u64::try_from(*left).ok(),
+            Reply::Error(words) => return Err(words.clone()),
+            other => return Err(unexpected("PTTL", other)),
+        };
+        let mut hash = Self {
+            cells,
+            sorted: Vec::new(),
+            ttl,
+        };
+        hash.sort();
+        Ok(hash)
+    }
+
+    fn sort(&mut self) {
+        let cells = &self.cells;
+        self.sorted = (0..cells.len()).collect();
+        self.sorted
+            .sort_unstable_by(|&a, &b| cells[a].field.cmp(&cells[b].field));
     }
 
     /// Takes the reply to HPEXPIRETIME for all fields in their order. Fields that have expired by
@@ -93,6 +104,7 @@ impl Hash {
             }
             _ => true,
         });
+        self.sort();
         Ok(())
     }
 
@@ -111,9 +123,10 @@ impl Hash {
     /// Where `field` is among the fields.
     #[must_use]
     pub fn position(&self, field: &[u8]) -> Option<usize> {
-        self.cells
-            .binary_search_by(|cell| cell.field.as_slice().cmp(field))
-            .ok()
+        let found = self
+            .sorted
+            .binary_search_by(|&at| self.cells[at].field.as_slice().cmp(field));
+        Some(self.sorted[found.ok()?])
     }
 
     /// The value of `field`.
