@@ -18,7 +18,7 @@ mod parse;
 
 pub use column::{KeyColumn, KeyType};
 pub use message::parse_message;
-pub use parse::{ParsedKeys, parse_keys};
+pub use parse::{ParsedKeys, parse_keys, skip_values};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -158,7 +158,8 @@ impl EntityKeyWriter {
     }
 }
 
-fn escape_glob(text: &[u8], pattern: &mut Vec<u8>) {
+/// Appends `text` as a glob pattern that matches it alone.
+pub fn escape_glob(text: &[u8], pattern: &mut Vec<u8>) {
     for &byte in text {
         if b"*?[]\\^-".contains(&byte) {
             pattern.push(b'\\');

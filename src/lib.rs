@@ -11,8 +11,9 @@
 //!
 //! [`read`] strings them together. A write goes the other way, from Arrow or Feast's messages:
 //! [`latest`] tells which rows of a source are worth it, [`value`] and [`entity_key`] make cells and
-//! keys of them, and [`write`](mod@write) sends them in order of their [`event_time`]. Only `python`
-//! knows Python; the rest is built and tested without it (`cargo test --no-default-features`).
+//! keys of them, and [`write`](mod@write) sends them in order of their [`event_time`]. [`migration`]
+//! copies hashes from keys of version 2 to keys of version 3. Only `python` knows Python; the rest is
+//! built and tested without it (`cargo test --no-default-features`).
 
 pub mod entity_key;
 pub mod error;
@@ -20,6 +21,7 @@ pub mod event_time;
 pub mod features;
 pub mod grid;
 pub mod latest;
+pub mod migration;
 pub mod plan;
 #[cfg(feature = "python")]
 mod python;

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from feast_rs.compute_engine import StreamingComputeEngine, StreamingComputeEngineConfig
     from feast_rs.config import RedisOnlineStoreConfig
     from feast_rs.entity_keys import deserialize_entity_keys, serialize_entity_keys
+    from feast_rs.key_migration import MigrationReport, migrate_keys
     from feast_rs.materialization import materialize, materialize_incremental
     from feast_rs.online_store import RedisOnlineStore
     from feast_rs.provider import ArrowProvider
@@ -59,6 +60,7 @@ __all__ = [
     "FeatureListError",
     "MaterializationError",
     "MaterializationReport",
+    "MigrationReport",
     "MissingJoinKeyError",
     "NoEntityRowsError",
     "OnlineResponse",
@@ -79,6 +81,7 @@ __all__ = [
     "encode_values",
     "materialize",
     "materialize_incremental",
+    "migrate_keys",
     "serialize_entity_keys",
     "write_batches",
 ]
@@ -86,6 +89,7 @@ __all__ = [
 _HOMES = {
     "ArrowProvider": "provider",
     "MaterializationReport": "reports",
+    "MigrationReport": "key_migration",
     "OnlineResponse": "response",
     "RedisOnlineStore": "online_store",
     "RedisOnlineStoreConfig": "online_store",
@@ -98,6 +102,7 @@ _HOMES = {
     "encode_values": "values",
     "materialize": "materialization",
     "materialize_incremental": "materialization",
+    "migrate_keys": "key_migration",
     "serialize_entity_keys": "entity_keys",
     "write_batches": "writing",
 }

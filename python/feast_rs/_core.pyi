@@ -13,6 +13,7 @@ __all__ = [
     "Completions",
     "EncodedRows",
     "KeyColumn",
+    "KeyMigration",
     "KeyOwner",
     "LatestRows",
     "Plan",
@@ -255,6 +256,23 @@ class Client:
     ) -> list[Any]: ...
     def primaries(self) -> list[str]: ...
     def nodes(self, refresh: bool = False) -> list[dict[str, Any]]: ...
+
+@final
+class KeyMigration:
+    """Recognizes a project's keys of version 2 and migrates them to version 3."""
+
+    def __new__(
+        cls,
+        project: str,
+        join_keys: Sequence[tuple[Sequence[str], bool]],
+        views: Sequence[tuple[str, Sequence[str]]],
+        field_expiry: bool,
+    ) -> KeyMigration: ...
+    @property
+    def pattern(self) -> bytes: ...
+    def run(
+        self, client: Client, keys: Sequence[bytes], dry_run: bool, delete: bool
+    ) -> tuple[dict[str, int], list[tuple[str, str]]]: ...
 
 def check_settings(settings: str) -> None: ...
 def decode_values(cells: Any, dtype: str) -> Any: ...

@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from feast import utils
@@ -249,3 +250,29 @@ def join_key_map(view: Any) -> Mapping[str, str]:
     """The projection's join keys by their aliases' originals."""
     result: Mapping[str, str] = view.projection.join_key_map or {}
     return result
+
+
+def all_feature_views(registry: Any, project: str) -> list[Any]:
+    """All views of a project of whatever kind, without loading their code where that is left to
+    the caller."""
+    listing = getattr(registry, "list_all_feature_views", None)
+    if listing is not None:
+        options = {"skip_udf": True} if "skip_udf" in signature(listing).parameters else {}
+        return list(listing(project, **options))
+    return [
+        *registry.list_feature_views(project),
+        *registry.list_stream_feature_views(project),
+        *registry.list_on_demand_feature_views(project),
+    ]
+
+
+def stored_versions(view: Any, registry: Any, config: Any) -> list[tuple[str, list[str]]]:
+    """The names under which a view's rows may be stored, each with its features."""
+    names = {view.name: [feature.name for feature in view.features]}
+    if keeps_versions_online(config):
+        for record in registry.list_feature_view_versions(view.name, config.project):
+            number = record["version_number"]
+            if number > 0:
+                version = registry.get_feature_view_by_version(view.name, config.project, number)
+                names[f"{view.name}_v{number}"] = [feature.name for feature in version.features]
+    return list(names.items())

@@ -39,8 +39,7 @@ class Progress:
         self._start = self._logged = time.monotonic()
         self._refreshed = 0.0
         self._scanned = 0
-        shown = mode == "on" or (mode == "auto" and _is_terminal())
-        self._builder = builder if shown else None
+        self._builder = builder if is_shown(mode) else None
         self._bar: Any = None
 
     def begin(self, step: str, rows: int | None) -> None:
@@ -122,8 +121,10 @@ class Progress:
         )
 
 
-def _is_terminal() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty()
+def is_shown(mode: Mode) -> bool:
+    """Whether there is to be a bar."""
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    return mode == "on" or (mode == "auto" and is_terminal)
 
 
 def _rate(rows: int, seconds: float) -> int:

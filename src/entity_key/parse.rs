@@ -53,6 +53,25 @@ pub fn parse_keys<'a>(
     Ok(names.unwrap_or_default().into_iter().zip(columns).collect())
 }
 
+/// What follows `count` whole values of types that a join key can have; `None` where there are no
+/// such values.
+#[must_use]
+pub fn skip_values(mut key: &[u8], count: usize) -> Option<&[u8]> {
+    for _ in 0..count {
+        let (key_type, value) = take_value(&mut key).ok()?;
+        let fits = match key_type {
+            KeyType::Int32 => value.len() == 4,
+            KeyType::Int64 | KeyType::UnixTimestamp => value.len() == 8,
+            KeyType::String => std::str::from_utf8(value).is_ok(),
+            KeyType::Bytes => true,
+        };
+        if !fits {
+            return None;
+        }
+    }
+    Some(key)
+}
+
 struct ParsedKey<'a> {
     names: Vec<&'a str>,
     values: Vec<(KeyType, &'a [u8])>,
@@ -102,9 +121,7 @@ fn parse_key<'a>(
     }
     let mut values = Vec::with_capacity(names.len());
     while !key.is_empty() {
-        let key_type = KeyType::from_number(take_u32(&mut key)?).map_err(|e| e.to_string())?;
-        let length = take_u32(&mut key)? as usize;
-        values.push((key_type, take(&mut key, length)?));
+        values.push(take_value(&mut key)?);
     }
     if values.len() != names.len() {
         return Err(format!(
@@ -114,6 +131,12 @@ fn parse_key<'a>(
         ));
     }
     Ok(ParsedKey { names, values })
+}
+
+fn take_value<'a>(key: &mut &'a [u8]) -> Result<(KeyType, &'a [u8]), String> {
+    let key_type = KeyType::from_number(take_u32(key)?).map_err(|e| e.to_string())?;
+    let length = take_u32(key)? as usize;
+    Ok((key_type, take(key, length)?))
 }
 
 fn take<'a>(key: &mut &'a [u8], n: usize) -> Result<&'a [u8], String> {

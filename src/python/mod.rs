@@ -15,6 +15,7 @@ mod completions;
 mod exceptions;
 mod keys;
 mod latest;
+mod migration;
 mod nodes;
 mod objects;
 mod plan;
@@ -39,6 +40,8 @@ mod _core {
     use super::keys::{KeyColumn, KeyOwner, parse_keys, serialize_keys, view_fields};
     #[pymodule_export]
     use super::latest::LatestRows;
+    #[pymodule_export]
+    use super::migration::KeyMigration;
     #[pymodule_export]
     use super::plan::Plan;
     #[pymodule_export]

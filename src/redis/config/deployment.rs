@@ -177,9 +177,8 @@ impl DeploymentConfig {
         node.read_only =
             kind == DeploymentKind::Cluster && (read_from != ReadFrom::Primary || hedge.is_some());
         // Where replicas are read too, a write to one is refused by itself.
-        node.must_be_primary = kind == DeploymentKind::Sentinel
-            && read_from == ReadFrom::Primary
-            && hedge.is_none();
+        node.must_be_primary =
+            kind == DeploymentKind::Sentinel && read_from == ReadFrom::Primary && hedge.is_none();
         let sentinel = match kind {
             DeploymentKind::Sentinel => {
                 Some(sentinel(&parameters, &node, string.tls, &mut notices)?)

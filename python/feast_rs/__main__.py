@@ -1,0 +1,135 @@
+"""The command line: ``python -m feast_rs``, or ``feast-rs``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+DONE, FAILED = 0, 1
+_EXIT_CODES = "exit codes: 0 done, 1 failed or something to look at, 2 wrong usage"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not (options.repo / "feature_store.yaml").is_file():
+        parser.error(f"there is no feature_store.yaml in {options.repo}")
+    try:
+        code: int = options.run(options)
+        return code
+    except KeyboardInterrupt:
+        return _failed("interrupted")
+    except Exception as error:
+        if options.debug:
+            raise
+        return _failed(" ".join(str(error).split()) or type(error).__name__)
+
+
+def _failed(what: str) -> int:
+    print(f"feast-rs: {what}", file=sys.stderr)
+    return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="feast-rs", description="Feast's online path on Redis, in Rust.", epilog=_EXIT_CODES
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_migrate_keys(commands)
+    return parser
+
+
+def _add_command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    description: str,
+) -> argparse.ArgumentParser:
+    """A command on a feature repository."""
+    parser = commands.add_parser(name, help=summary, description=description, epilog=_EXIT_CODES)
+    parser.add_argument(
+        "repo", type=Path, metavar="REPO", help="the directory that has feature_store.yaml"
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--debug", action="store_true", help="show an error's traceback")
+    return parser
+
+
+def _store(repo: Path) -> FeatureStore:
+    from feast import FeatureStore
+
+    with warnings.catch_warnings():
+        # Whoever migrates knows that version 2 is to be left.
+        warnings.filterwarnings("ignore", "The serialization version below 3")
+        return FeatureStore(repo_path=str(repo))
+
+
+def _add_migrate_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add_command(
+        commands,
+        "migrate-keys",
+        "copy entity keys of version 2 to version 3",
+        "Copies what is stored under entity keys of version 2 to keys of version 3, while the "
+        "deployment runs. Newer data is never overwritten, old keys stay unless --delete is "
+        "given, and it can be run again at any time.",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="count only, write nothing")
+    parser.add_argument(
+        "--delete",
+        action="store_true",
+        help="delete each old key after its copy was read back and compared; only once "
+        "feature_store.yaml says version 3, everywhere",
+    )
+    parser.add_argument(
+        "--view",
+        action="append",
+        dest="views",
+        metavar="NAME",
+        help="migrate only the keys of this feature view's entities; may be repeated",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="keys that are migrated together (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rate", type=float, metavar="N", help="keys a second at the most (default: no limit)"
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        metavar="FILE",
+        help="keep in FILE how far the run has come, and go on from there if FILE is there",
+    )
+    parser.set_defaults(run=_migrate_keys)
+
+
+def _migrate_keys(options: argparse.Namespace) -> int:
+    from feast_rs.key_migration import migrate_keys
+
+    report = migrate_keys(
+        _store(options.repo),
+        dry_run=options.dry_run,
+        delete=options.delete,
+        views=options.views,
+        batch_size=options.batch_size,
+        rate=options.rate,
+        state=options.state,
+    )
+    print(json.dumps(report.to_dict(), indent=2) if options.json else report.to_text())
+    return DONE if report.is_clean else FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,393 @@
+"""Entity keys of version 2 to version 3, while the deployment runs; see docs/key-migration.md."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from feast import FeatureStore
+
+from feast_rs import _core, feast_compat
+from feast_rs.config import RedisOnlineStoreConfig
+from feast_rs.errors import ArgumentError, ConfigError, ConnectionError, ServerError, TimeoutError
+from feast_rs.online_store import RedisOnlineStore
+from feast_rs.progress import Mode, is_shown
+from feast_rs.scan_marks import ScanMarks
+
+T = TypeVar("T")
+
+OURS = "feast_rs.RedisOnlineStore"
+
+#: The largest page: SCAN looks at so many keys in one go, in which the server does nothing else.
+LARGEST_BATCH = 10_000
+
+# With a rate limit there are so many pages a second, so that the load is even.
+_PAGES_PER_SECOND = 10
+# How long what may pass (a lost connection, a failover) is met by further attempts.
+_RETRY_SECONDS = 30.0
+# Keys that a report names of each outcome.
+_NAMED = 10
+
+# Refusals of a state that passes by itself.
+_PASSING = re.compile(r"\b(LOADING|READONLY|TRYAGAIN|CLUSTERDOWN|MASTERDOWN|BUSY)\b")
+_RUN_ID = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
+
+_OUTCOMES_OF_FOUND = ("migrated", "merged", "skipped", "conflicting", "failed")
+_OUTCOMES = (*_OUTCOMES_OF_FOUND, "deleted", "kept", "unrecognised", "ambiguous")
+_WORTH_A_LOOK = ("conflicting", "failed", "kept", "unrecognised", "ambiguous")
+
+
+@dataclass
+class MigrationReport:
+    """What became of the keys of version 2.
+
+    ``found`` is the sum of ``migrated``, ``merged``, ``skipped``, ``conflicting`` and ``failed``.
+    """
+
+    dry_run: bool
+    """Whether nothing was written, and the counts say what would be."""
+
+    found: int = 0
+    """Keys of version 2 of this project."""
+
+    migrated: int = 0
+    """Keys copied to version 3, where there was none."""
+
+    merged: int = 0
+    """Keys of which a view was newer than in the key of version 3."""
+
+    skipped: int = 0
+    """Keys whose key of version 3 has all that they have, or newer."""
+
+    conflicting: int = 0
+    """Keys that differ from version 3 in a way that leaves open which is right; left alone."""
+
+    failed: int = 0
+    """Keys that could not be read or written; left alone."""
+
+    deleted: int = 0
+    """Keys of version 2 that were deleted after their copies were verified."""
+
+    kept: int = 0
+    """Keys that were to be deleted, but changed meanwhile."""
+
+    unrecognised: int = 0
+    """Keys that begin and end like this project's of version 2, but have none of its join keys, or
+    are of another project whose name ends alike, or hold no feature rows; left alone."""
+
+    ambiguous: int = 0
+    """Keys that can be read in several ways; left alone."""
+
+    seconds: float = 0.0
+    """How long it took."""
+
+    samples: dict[str, list[str]] = field(default_factory=dict)
+    """The first keys of each outcome: the entity, or the key's bytes, and the reason."""
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether no key is left that somebody has to look at, or that another run has to take."""
+        return not (self.conflicting or self.failed or self.kept or self.ambiguous)
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Adds keys by their outcome."""
+        for name, count in counts.items():
+            setattr(self, name, getattr(self, name) + count)
+        self.found = sum(getattr(self, name) for name in _OUTCOMES_OF_FOUND)
+
+    def counts(self) -> dict[str, int]:
+        """How many keys had each outcome."""
+        return {name: getattr(self, name) for name in _OUTCOMES}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON has it."""
+        return asdict(self)
+
+    def to_text(self) -> str:
+        """The report for people: the counts, and samples of what is worth a look."""
+        head = "would be" if self.dry_run else "keys of version 2"
+        lines = [f"found: {self.found} in {self.seconds:.1f} s; {head}:"]
+        for name, count in self.counts().items():
+            lines.append(f"  {name}: {count}")
+            if self.dry_run or name in _WORTH_A_LOOK:
+                lines += [f"    {text}" for text in self.samples.get(name, [])]
+        return "\n".join(lines)
+
+
+def migrate_keys(
+    store: FeatureStore,
+    *,
+    dry_run: bool = False,
+    delete: bool = False,
+    views: Sequence[str] | None = None,
+    batch_size: int = 1000,
+    rate: float | None = None,
+    state: str | os.PathLike[str] | None = None,
+    progress: Mode = "auto",
+) -> MigrationReport:
+    """Copies what is stored under entity keys of version 2 to keys of version 3.
+
+    Of a view that both keys have, the row with the newer event timestamp stays, also when others
+    write meanwhile. Times to live go along. It can be run again at any time.
+
+    Args:
+        store: A store whose online store is Redis, through feast-rs or stock Feast.
+        dry_run: Only count, and write nothing.
+        delete: Delete each old key once its copy was read back and compared, unless it has changed.
+        views: Feature views whose entities' keys are migrated, whole; by default all.
+        batch_size: Keys that are migrated together, and that one SCAN looks at; up to 10,000.
+        rate: Keys a second at the most.
+        state: A file that keeps how far the run has come. A run that finds it goes on from there;
+            it is deleted at the end.
+        progress: Whether to show a bar: ``auto`` (on a terminal), ``on`` or ``off``.
+
+    Raises:
+        ArgumentError: The arguments do not fit together, or name a view that is not there.
+        ConfigError: The online store is not Redis, or ``delete`` is asked for while the store
+            itself still uses version 2.
+        ConnectionError, TimeoutError, ServerError: Redis did not answer as it should, also after
+            further attempts. What is done is done; run it again.
+    """
+    if not 1 <= batch_size <= LARGEST_BATCH:
+        raise ArgumentError(f"batch_size is between 1 and {LARGEST_BATCH}, not {batch_size}")
+    if rate is not None and not rate > 0:
+        raise ArgumentError(f"rate is a positive number of keys a second, not {rate}")
+    if dry_run and (delete or state is not None):
+        raise ArgumentError("a dry run deletes nothing and keeps no state")
+    if delete and store.config.entity_key_serialization_version < 3:
+        raise ConfigError(
+            "the store itself reads keys of version 2: set entity_key_serialization_version to 3 "
+            "in feature_store.yaml, everywhere, before the old keys are deleted"
+        )
+    client = _client_of(store)
+    patience = _Patience(_RETRY_SECONDS)
+    migration = _migration(store, client, views)
+    job = {
+        "project": store.project,
+        "delete": delete,
+        "views": sorted(views) if views is not None else None,
+    }
+    marks = ScanMarks(state, job)
+    run = _Run(client, migration, marks, patience, MigrationReport(dry_run), delete)
+    run.pace(batch_size, rate)
+    return run.run(progress)
+
+
+def _client_of(store: FeatureStore) -> _core.Client:
+    """The store's client, or one of stock Feast's settings."""
+    settings: Any = store.config.online_store
+    online_store = store._get_provider().online_store
+    if isinstance(settings, RedisOnlineStoreConfig) and type(online_store) is RedisOnlineStore:
+        return online_store.client(settings)
+    if type(settings).__module__ == "feast.infra.online_stores.redis":
+        own = RedisOnlineStoreConfig(**{**settings.model_dump(), "type": OURS})
+        return RedisOnlineStore().client(own)
+    raise ConfigError(
+        f"keys are migrated in Redis, and the online store is {type(settings).__name__}: set "
+        f"online_store.type to {OURS}"
+    )
+
+
+def _migration(
+    store: FeatureStore, client: _core.Client, chosen: Sequence[str] | None
+) -> _core.KeyMigration:
+    """What the registry says about the project's keys."""
+    registry, config = store.registry, store.config
+    by_name = {view.name: view for view in feast_compat.all_feature_views(registry, store.project)}
+    if chosen is not None:
+        unknown = sorted(set(chosen) - set(by_name))
+        if unknown:
+            raise ArgumentError(f"project {store.project} has no feature view {unknown[0]}")
+    join_keys: dict[tuple[str, ...], bool] = {}
+    fields: list[tuple[str, list[str]]] = []
+    for name, view in by_name.items():
+        names = tuple(sorted(view.join_keys)) or (feast_compat.DUMMY_JOIN_KEY,)
+        join_keys[names] = join_keys.get(names, False) or chosen is None or name in chosen
+        fields += feast_compat.stored_versions(view, registry, config)
+    if not join_keys:
+        raise ConfigError(
+            f"the registry has no feature view of project {store.project}, whose join keys are "
+            "needed to recognise its keys"
+        )
+    for service in registry.list_feature_services(store.project):
+        fields.append((f"__precomputed__{service.name}", ["vector"]))
+    sets = [(list(names), wanted) for names, wanted in join_keys.items()]
+    return _core.KeyMigration(store.project, sets, fields, _knows_field_expiry(client))
+
+
+def _knows_field_expiry(client: _core.Client) -> bool:
+    """Whether the servers know times to live of hash fields: Redis 7.4, Valkey 9, and later."""
+    known = set()
+    for address in client.primaries():
+        ((command,),) = client.execute([[b"COMMAND", b"INFO", b"HPEXPIRETIME"]], address=address)
+        known.add(command is not None)
+    if len(known) > 1:
+        raise ConfigError(
+            "some primaries know times to live of hash fields and some do not: finish the "
+            "servers' upgrade first, so that none gets lost"
+        )
+    return True in known
+
+
+class _Patience:
+    """Further attempts at what failed for a reason that may pass."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._succeeded = False
+
+    def run(self, work: Callable[[], T], go_on: Callable[[], bool] = lambda: True) -> T:
+        """The outcome of `work`, which is tried again while `go_on` says so. A server that never
+        answered is most likely none: that is told at once."""
+        since, pause = None, 0.05
+        while True:
+            try:
+                outcome = work()
+            except (ConnectionError, TimeoutError, ServerError) as error:
+                passing = not isinstance(error, ServerError) or _PASSING.search(str(error))
+                since = since or time.monotonic()
+                late = time.monotonic() + pause - since > self._seconds
+                if not (self._succeeded and passing) or late or not go_on():
+                    raise
+                time.sleep(pause)
+                pause = min(2 * pause, 2.0)
+            else:
+                self._succeeded = True
+                return outcome
+
+
+class _MovedAway(Exception):
+    """The server is no primary any more."""
+
+
+class _Run:
+    """One run over all primaries."""
+
+    def __init__(
+        self,
+        client: _core.Client,
+        migration: _core.KeyMigration,
+        marks: ScanMarks,
+        patience: _Patience,
+        report: MigrationReport,
+        delete: bool,
+    ) -> None:
+        self._client = client
+        self._migration = migration
+        self._marks = marks
+        self._patience = patience
+        self._report = report
+        self._delete = delete
+        self._count = 0
+        self._rate: float | None = None
+        self._began = time.monotonic()
+        self._paced = 0
+        self._bar: Any = None
+        report.add(marks.counts)
+
+    def pace(self, batch_size: int, rate: float | None) -> None:
+        """Sets how many keys are taken together, and how many a second."""
+        self._rate = rate
+        self._count = batch_size
+        if rate is not None:
+            self._count = max(1, min(batch_size, int(rate / _PAGES_PER_SECOND)))
+
+    def run(self, mode: Mode) -> MigrationReport:
+        """Goes through all primaries, also those that become it meanwhile."""
+        if is_shown(mode):
+            self._bar = self._new_bar()
+        try:
+            while todo := [a for a in self._primaries() if not self._marks.is_done(a)]:
+                self._scan(todo[0])
+            self._marks.delete()
+        except BaseException:
+            self._marks.save()
+            raise
+        finally:
+            self._report.seconds = round(time.monotonic() - self._began, 3)
+            if self._bar is not None:
+                self._bar.close()
+        return self._report
+
+    def _primaries(self) -> list[str]:
+        return self._patience.run(self._client.primaries)
+
+    def _scan(self, address: str) -> None:
+        """Migrates all keys of one primary."""
+
+        def still_primary() -> bool:
+            if address in self._primaries():
+                return True
+            raise _MovedAway
+
+        process, cursor = "", b"0"
+        try:
+            while True:
+                run_id, following, keys = self._patience.run(
+                    partial(self._page, address, cursor), still_primary
+                )
+                if run_id != process:
+                    # A cursor of another process means nothing to this one.
+                    expected, process = cursor, run_id
+                    cursor = self._marks.cursor(address, run_id)
+                    if cursor != expected:
+                        continue
+                self._patience.run(partial(self._migrate, keys))
+                cursor = following
+                if cursor == b"0":
+                    self._marks.finish(address, run_id)
+                    return
+                self._marks.move(address, run_id, cursor)
+        except _MovedAway:
+            return
+
+    def _page(self, address: str, cursor: bytes) -> tuple[str, bytes, list[bytes]]:
+        """The server process' id, the next cursor, and keys."""
+        count = str(self._count).encode()
+        info, (following, keys) = self._client.execute(
+            [
+                [b"INFO", b"server"],
+                [b"SCAN", cursor, b"MATCH", self._migration.pattern, b"COUNT", count],
+            ],
+            address=address,
+        )
+        found = _RUN_ID.search(info)
+        return found[1].decode() if found else "", following, keys
+
+    def _migrate(self, keys: list[bytes]) -> None:
+        report = self._report
+        if keys:
+            counts, samples = self._migration.run(self._client, keys, report.dry_run, self._delete)
+            report.add(counts)
+            self._marks.counts = report.counts()
+            for name, text in samples:
+                named = report.samples.setdefault(name, [])
+                if len(named) < _NAMED and text not in named:
+                    named.append(text)
+        if self._bar is not None:
+            self._bar.update(min(self._count, max(self._bar.total - self._bar.n, 0)))
+            self._bar.set_postfix_str(_postfix(report), refresh=False)
+        if self._rate is not None:
+            self._paced += len(keys)
+            ahead = self._began + self._paced / self._rate - time.monotonic()
+            if ahead > 0:
+                time.sleep(ahead)
+
+    def _new_bar(self) -> Any:
+        from tqdm import tqdm
+
+        total = sum(
+            self._client.execute([[b"DBSIZE"]], address=address)[0]
+            for address in self._client.primaries()
+        )
+        return tqdm(total=total, desc="keys looked at", unit="key", unit_scale=True)
+
+
+def _postfix(report: MigrationReport) -> str:
+    names = ["found", "migrated", "merged", "skipped", "deleted", "failed"]
+    return ", ".join(f"{name} {getattr(report, name)}" for name in names)

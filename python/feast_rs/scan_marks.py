@@ -1,0 +1,91 @@
+"""How far a scan of all primaries has come, kept in a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from feast_rs.errors import ArgumentError
+
+# Seconds between writes of the file.
+_SAVE_SECONDS = 1.0
+
+
+class ScanMarks:
+    """The cursor of each server's SCAN, in memory and, with a path, in a file.
+
+    A cursor means something only to the server process that gave it: after a restart or a failover
+    the keys lie in another order. So each comes with the server's ``run_id``, and one of another
+    process is not used.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None, job: dict[str, Any]) -> None:
+        """Reads the file, if there is one.
+
+        Args:
+            path: The file, or None to keep the marks in memory only.
+            job: What is being done. The marks of another job are not used.
+
+        Raises:
+            ArgumentError: The file is no such file, or is of another job.
+        """
+        self._path = Path(path) if path is not None else None
+        self._job = job
+        self._nodes: dict[str, dict[str, Any]] = {}
+        self._saved = time.monotonic()
+        self.counts: dict[str, int] = {}
+        if self._path is not None and self._path.exists():
+            self._load(self._path)
+
+    def _load(self, path: Path) -> None:
+        try:
+            content = json.loads(path.read_text())
+            job, self._nodes, self.counts = content["job"], content["nodes"], content["counts"]
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise ArgumentError(f"{path} is no state file of feast-rs: {error!r}") from None
+        if job != self._job:
+            raise ArgumentError(
+                f"{path} belongs to a run with other settings ({json.dumps(job)}): finish that "
+                "run with its settings, or delete the file to start anew"
+            )
+
+    def cursor(self, address: str, run_id: str) -> bytes:
+        """Where to go on at this server process; ``0`` to begin."""
+        node = self._nodes.get(address)
+        if node is None or not run_id or node["run_id"] != run_id:
+            return b"0"
+        return str(node["cursor"]).encode()
+
+    def move(self, address: str, run_id: str, cursor: bytes) -> None:
+        """All before `cursor` is done."""
+        self._nodes[address] = {"run_id": run_id, "cursor": cursor.decode(), "done": False}
+        if time.monotonic() - self._saved >= _SAVE_SECONDS:
+            self.save()
+
+    def finish(self, address: str, run_id: str) -> None:
+        """All of this server is done."""
+        self._nodes[address] = {"run_id": run_id, "cursor": "0", "done": True}
+        self.save()
+
+    def is_done(self, address: str) -> bool:
+        """Whether all of this server is done."""
+        node = self._nodes.get(address)
+        return node is not None and bool(node["done"])
+
+    def save(self) -> None:
+        """Writes the file, whole or not at all."""
+        self._saved = time.monotonic()
+        if self._path is None:
+            return
+        content = {"job": self._job, "nodes": self._nodes, "counts": self.counts}
+        draft = self._path.with_name(f"{self._path.name}.new")
+        draft.write_text(json.dumps(content, indent=1))
+        os.replace(draft, self._path)
+
+    def delete(self) -> None:
+        """The job is done: the next run begins anew."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
