@@ -1,11 +1,10 @@
-"""A Redis Cluster of real servers, whose nodes a test may kill, pause, promote and move slots of."""
+"""A Redis Cluster of real servers: nodes to kill, pause and promote, slots to move."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import redis
