@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import redis
@@ -170,6 +170,19 @@ class Cluster:
 
         wait_until(agreed, "the cluster is ok", seconds)
 
+    def mend(self) -> None:
+        """Starts what is down, undoes what proxies do, and empties all."""
+        for node in self.nodes:
+            if node.proxy:
+                node.proxy.mend()
+            if node.is_running:
+                node.resume()
+            else:
+                node.start()
+        self.wait_ok()
+        for node in self.primaries():
+            node.ask("FLUSHALL")
+
     def fail_over(self, shard: int, how: str = "") -> tuple[Node, Node]:
         """Makes a replica of the shard its primary: `how` is "", "FORCE" or "TAKEOVER".
 
@@ -194,26 +207,47 @@ class Cluster:
         wait_until(promoted, "a replica leads")
         return next(node for node in self.shards[shard] if node in others and node.is_primary)
 
-    def migrate(self, slots: Iterator[int] | range, source: int, target: int) -> int:
+    def slots(self, shard: int) -> list[tuple[int, int]]:
+        """The ranges of slots that a shard has, first and last."""
+        node = self.primary(shard)
+        return [(first, last) for first, last, ids in slots_known(node) if ids[0] == node.id]
+
+    def used_slots(self, shard: int) -> list[int]:
+        """The slots of a shard that hold keys."""
+        with self.primary(shard).client() as client, client.pipeline(transaction=False) as pipe:
+            slots = [slot for first, last in self.slots(shard) for slot in range(first, last + 1)]
+            for slot in slots:
+                pipe.execute_command("CLUSTER COUNTKEYSINSLOT", slot)
+            return [slot for slot, count in zip(slots, pipe.execute(), strict=True) if count]
+
+    def migrate(self, slots: Iterable[int], source: int, target: int) -> int:
         """Moves slots from a shard to another while both serve; returns how many keys moved."""
         giver, taker = self.primary(source), self.primary(target)
-        others = [node for node in self.primaries() if node not in (giver, taker)]
         moved = 0
-        with giver.client() as give, taker.client() as take, contextlib.ExitStack() as open_clients:
-            rest = [open_clients.enter_context(node.client()) for node in others]
+        with contextlib.ExitStack() as stack:
+            primaries = [taker, giver]
+            primaries += [node for node in self.primaries() if node not in primaries]
+            clients = [stack.enter_context(node.client()) for node in primaries]
             for slot in slots:
-                take.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", giver.id)
-                give.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", taker.id)
-                while keys := give.execute_command("CLUSTER GETKEYSINSLOT", slot, 5):
-                    # The keys of a slot in more than one step, for what is between to be seen.
-                    where = ["127.0.0.1", taker.port, "", 0, 5000]
-                    if taker.password is not None:
-                        where += ["AUTH", taker.password]
-                    give.execute_command("MIGRATE", *where, "KEYS", *keys)
-                    moved += len(keys)
+                moved += self.begin_migration(slot, giver, taker)
                 # The one that takes knows first, else the slot would be nobody's for a moment.
-                for client in (take, give, *rest):
+                for client in clients:
                     client.execute_command("CLUSTER SETSLOT", slot, "NODE", taker.id)
+        return moved
+
+    def begin_migration(self, slot: int, giver: Node, taker: Node) -> int:
+        """Moves the keys of a slot; it still belongs to the one that gave them."""
+        moved = 0
+        with giver.client() as give, taker.client() as take:
+            take.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", giver.id)
+            give.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", taker.id)
+            where: list[Any] = ["127.0.0.1", taker.port, "", 0, 5000]
+            if taker.password is not None:
+                where += ["AUTH", taker.password]
+            # A key at a time, for what is between to be seen.
+            while keys := give.execute_command("CLUSTER GETKEYSINSLOT", slot, 1):
+                give.execute_command("MIGRATE", *where, "KEYS", *keys)
+                moved += len(keys)
         return moved
 
     def close(self) -> None:

@@ -50,6 +50,10 @@ class Proxy:
         self._listener.close()
         self.cut()
 
+    def mend(self) -> None:
+        """Lets everything pass as it comes."""
+        self.meddle, self.delay, self.rate, self.refuses = None, 0.0, None, False
+
     def cut(self, reset: bool = False) -> None:
         """Ends the open connections, with a reset instead of an orderly end if so asked."""
         for client, server in list(self._open):

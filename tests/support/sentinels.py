@@ -89,6 +89,17 @@ class Sentinels:
         """The server that takes itself for the primary."""
         return next(server for server in self.servers if server.is_running and is_primary(server))
 
+    def mend(self) -> None:
+        """Starts what is down, and empties the servers."""
+        for server in (*self.servers, *self.sentinels):
+            if server.is_running:
+                server.resume()
+            else:
+                server.start()
+        self.wait_ok()
+        with self.primary.client() as client:
+            client.flushall()
+
     def wait_ok(self) -> None:
         """Waits until all Sentinels know each other, name the same primary and have a replica."""
 
