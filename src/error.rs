@@ -17,6 +17,8 @@ pub enum ErrorKind {
     Connection,
     /// A time limit passed: connecting, waiting for a reply, or the whole request.
     Timeout,
+    /// The caller was interrupted, by a signal say.
+    Interrupted,
     /// The server answered with an error (`-WRONGTYPE`, `-NOAUTH`, `-LOADING`...).
     Server,
     /// The server's bytes are not RESP, or a reply exceeds the limits.
@@ -37,6 +39,7 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     transient: bool,
+    at_login: bool,
 }
 
 impl Error {
@@ -46,6 +49,7 @@ impl Error {
             kind,
             message: message.into(),
             transient: false,
+            at_login: false,
         }
     }
 
@@ -60,6 +64,26 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         self.transient
+    }
+
+    /// The same error of a server that refuses to log us in.
+    #[must_use]
+    pub fn at_login(mut self) -> Self {
+        self.at_login = true;
+        self
+    }
+
+    /// Whether the server is out of reach or out of order, for which default values may stand in:
+    /// it is not there, is silent, lets nobody in, or says that its state will pass. What is wrong
+    /// with the question, with the stored data or with the bytes that came is no outage, and
+    /// neither is an interrupted caller.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self.kind {
+            ErrorKind::Connection | ErrorKind::Timeout => true,
+            ErrorKind::Server => self.transient || self.at_login,
+            _ => false,
+        }
     }
 
     /// What sort of error this is.
@@ -83,3 +107,35 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outages_are_the_servers() {
+        let outage = |kind| Error::new(kind, "").is_outage();
+        assert!(outage(ErrorKind::Connection) && outage(ErrorKind::Timeout));
+        for kind in [
+            ErrorKind::Config,
+            ErrorKind::Interrupted,
+            ErrorKind::Server,
+            ErrorKind::Protocol,
+            ErrorKind::Decode,
+            ErrorKind::EntityKey,
+            ErrorKind::Argument,
+        ] {
+            assert!(!outage(kind), "{kind:?}");
+        }
+        let refused = Error::new(ErrorKind::Server, "WRONGTYPE");
+        assert!(
+            refused
+                .clone()
+                .transient()
+                .context("redis at x")
+                .is_outage()
+        );
+        assert!(refused.at_login().context("redis at x").is_outage());
+        assert!(!Error::new(ErrorKind::Protocol, "").transient().is_outage());
+    }
+}

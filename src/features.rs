@@ -23,7 +23,7 @@ use arrow_schema::{DataType, Field, Schema};
 use crate::entity_key::{KeyColumn, KeyType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event_time::EventTime;
-use crate::grid::Grid;
+use crate::grid::{Grid, Unanswered};
 use crate::plan::{FeatureColumn, GroupRows, Plan};
 use crate::value::{ColumnDecoder, FeastType};
 
@@ -149,6 +149,25 @@ impl Features {
         let mut columns = std::mem::take(&mut self.columns);
         columns.retain(|&source| keep(self.source_name(source)));
         self.columns = columns;
+    }
+
+    /// The entities that could not be read and have default values; `None` when all were read.
+    #[must_use]
+    pub fn unanswered(&self) -> Option<&Unanswered> {
+        self.grid.as_ref().and_then(Grid::unanswered)
+    }
+
+    /// For each row whether its entity of one of these key groups of the plan could not be read.
+    #[must_use]
+    pub fn unanswered_rows(&self, groups: &[usize]) -> Vec<bool> {
+        let Some(unanswered) = self.unanswered() else {
+            return vec![false; self.rows];
+        };
+        let missing =
+            |row, group: &usize| unanswered.contains(*group, self.groups[*group].entity(row));
+        (0..self.rows)
+            .map(|row| groups.iter().any(|group| missing(row, group)))
+            .collect()
     }
 
     /// How many rows there are.

@@ -4,9 +4,14 @@
 //! position and a length in the one buffer that all bytes were read into; nothing is copied and
 //! nothing is allocated per cell.
 
+mod unanswered;
+
+pub use unanswered::{OnError, Unanswered};
+
 use std::sync::Arc;
 
-use crate::error::{Error, ErrorKind, Result};
+use self::unanswered::{Cause, Outage, Refusal};
+use crate::error::{Error, Result};
 use crate::plan::{GroupRows, Plan, ReadRequest, Retrieval, Run, ShapeSample};
 use crate::redis::reply::{self, ReplyBuffer, ReplySink, malformed};
 
@@ -30,6 +35,7 @@ pub struct Grid {
     cells: Vec<Cell>,
     /// For each key group, where its cells start and how many a row has.
     blocks: Vec<Block>,
+    unanswered: Option<Unanswered>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +60,12 @@ impl Grid {
     #[must_use]
     pub fn cell(&self, group: usize, entity: usize, field: usize) -> Option<&[u8]> {
         self.field(group, field).get(entity)
+    }
+
+    /// The entities whose cells are default values; `None` when every reply came.
+    #[must_use]
+    pub fn unanswered(&self) -> Option<&Unanswered> {
+        self.unanswered.as_ref()
     }
 }
 
@@ -160,8 +172,11 @@ pub struct GridScanner {
     cells: usize,
     expected_bytes: usize,
     limit: usize,
-    /// The first error reply: its group, its entity and the server's words.
-    refused: Option<(usize, usize, String)>,
+    on_error: OnError,
+    /// The first error reply that fails the read.
+    refused: Option<Refusal>,
+    /// The replies that will not come.
+    outage: Option<Outage>,
 }
 
 impl GridScanner {
@@ -181,6 +196,7 @@ impl GridScanner {
                 buffer: ReplyBuffer::default(),
                 cells: Vec::new(),
                 blocks,
+                unanswered: None,
             },
             runs: request.runs.clone(),
             plan,
@@ -193,30 +209,45 @@ impl GridScanner {
             cells: base,
             expected_bytes: request.reply_bytes,
             limit,
+            on_error: OnError::Raise,
             refused: None,
+            outage: None,
         }
     }
 
-    /// The grid, once every reply is there; the plan learns what the hashes looked like.
+    /// Sets what becomes of entities whose replies do not come because of an outage.
+    #[must_use]
+    pub fn on_error(mut self, on_error: OnError) -> Self {
+        self.on_error = on_error;
+        self
+    }
+
+    /// The grid, once every reply is there or known not to come; the plan learns what the hashes
+    /// looked like. `located` adds the server's address to an error of what the server said.
     ///
     /// # Errors
     /// [`ErrorKind::Server`] with the views, the entity and the server's words for the first reply
-    /// that was an error.
-    pub fn finish(self, groups: &[GroupRows]) -> Result<Grid> {
+    /// that was an error for which no default values stand in.
+    pub fn finish(
+        mut self,
+        groups: &[GroupRows],
+        located: impl Fn(Error) -> Error,
+    ) -> Result<Grid> {
         for (group, sample) in self.plan.groups().iter().zip(&self.samples) {
             group.shape.learn(sample);
         }
-        let Some((group, entity, words)) = self.refused else {
-            return Ok(self.grid);
-        };
-        Err(Error::new(
-            ErrorKind::Server,
-            format!(
-                "refused to read feature view '{}' for entity key \"{}\": {words}",
-                self.plan.views_of(group).join("', '"),
-                groups[group].key(entity).escape_ascii()
-            ),
-        ))
+        if let Some(refusal) = &self.refused {
+            return Err(located(refusal.error(&self.plan, groups)));
+        }
+        if let Some(outage) = self.outage.take() {
+            self.fill_defaults(&outage.entities)?;
+            let error = match outage.cause {
+                Cause::Outage(error) => error,
+                Cause::Refusal(refusal) => located(refusal.error(&self.plan, groups)),
+            };
+            self.grid.unanswered = Some(Unanswered::new(error, &outage.entities, groups));
+        }
+        Ok(self.grid)
     }
 
     /// Scans all that has come, until something is incomplete.
@@ -251,10 +282,13 @@ impl GridScanner {
         };
         match (sigil, run.retrieval) {
             (b'-', _) => {
-                let entity = run.first + self.entity;
-                self.refused
-                    .get_or_insert_with(|| (run.group, entity, reply::error_text(text)));
+                let refusal = Refusal {
+                    group: run.group,
+                    entity: run.first + self.entity,
+                    words: reply::error_text(text),
+                };
                 self.at = next;
+                self.refuse(refusal);
                 self.end_reply();
             }
             (b'*', Retrieval::HGetAll) => {
@@ -408,6 +442,16 @@ impl ReplySink for GridScanner {
 
     fn replies(&self) -> usize {
         self.replies
+    }
+
+    fn unanswered(&mut self, error: &Error) -> Result<()> {
+        match self.runs.get(self.run).copied() {
+            Some(run) if self.on_error == OnError::Defaults && error.is_outage() => {
+                self.give_up(run, error);
+                Ok(())
+            }
+            _ => Err(error.clone()),
+        }
     }
 }
 

@@ -30,6 +30,8 @@ pub struct KeyGroup {
     pub join_keys: Vec<String>,
     /// The wanted hash fields, each once.
     pub fields: FieldTable,
+    /// The fields that have a default value, by index, each with its serialized `Value`.
+    pub defaults: Vec<(usize, Vec<u8>)>,
     /// What was learned about these hashes.
     pub shape: Arc<HashShape>,
 }
@@ -101,12 +103,14 @@ impl Plan {
             key_columns: key_columns.to_vec(),
             join_keys: join_keys.iter().map(|&key| key.to_owned()).collect(),
             fields: FieldTable::default(),
+            defaults: Vec::new(),
             shape: Arc::default(),
         });
         Ok(self.groups.len() - 1)
     }
 
-    /// Adds the column of `feature` in the stored view `view`, read with the keys of `group`.
+    /// Adds the column of `feature` in the stored view `view`, read with the keys of `group`;
+    /// answers its index.
     pub fn add_column(
         &mut self,
         group: usize,
@@ -115,7 +119,7 @@ impl Plan {
         feature: &str,
         dtype: FeastType,
         ttl: Option<Duration>,
-    ) {
+    ) -> usize {
         let fields = &mut self.groups[group].fields;
         let field = fields.add(&feature_field(view, feature));
         let timestamp = fields.add(&timestamp_field(view));
@@ -129,6 +133,17 @@ impl Plan {
             timestamp,
             ttl,
         });
+        self.columns.len() - 1
+    }
+
+    /// Sets the serialized `Value` that stands in for a column's when its entity cannot be read.
+    /// Columns of one field have one default, the first that is set.
+    pub fn set_default(&mut self, column: usize, value: Vec<u8>) {
+        let FeatureColumn { group, field, .. } = self.columns[column];
+        let defaults = &mut self.groups[group].defaults;
+        if !defaults.iter().any(|&(known, _)| known == field) {
+            defaults.push((field, value));
+        }
     }
 
     /// Takes over what plans that read the same fields of the same keys have learned: a plan is

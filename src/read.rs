@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::entity_key::KeyColumn;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::features::Features;
-use crate::grid::GridScanner;
+use crate::grid::{GridScanner, OnError};
 use crate::plan::{Plan, ReadRequest};
+use crate::redis::reply::ReplySink;
 use crate::redis::{Deadline, Pool};
 
 /// A read that is ready to be run, blocking or async.
@@ -63,6 +64,14 @@ impl Read {
         }
     }
 
+    /// Sets what becomes of the read when the server is out of order; it fails unless told
+    /// otherwise.
+    #[must_use]
+    pub fn on_error(mut self, on_error: OnError) -> Self {
+        self.scanner = self.scanner.on_error(on_error);
+        self
+    }
+
     /// Runs the read on the calling thread. `interrupt` is asked when a signal arrives.
     pub fn run(
         mut self,
@@ -70,24 +79,40 @@ impl Read {
         deadline: Deadline,
         interrupt: &dyn Fn() -> Result<()>,
     ) -> Result<Features> {
-        pool.run(
+        let outcome = pool.run(
             &self.request.commands,
             &mut self.scanner,
             deadline,
             interrupt,
-        )?;
-        self.finish().map_err(|error| pool.located(error))
+        );
+        self.give_up(outcome)?;
+        self.finish(|error| pool.located(error))
     }
 
     /// Runs the read as a task. Dropping it closes the connection that it uses.
     pub async fn run_async(mut self, pool: &Pool, deadline: Deadline) -> Result<Features> {
-        pool.run_async(&self.request.commands, &mut self.scanner, deadline)
-            .await?;
-        self.finish().map_err(|error| pool.located(error))
+        let outcome = pool
+            .run_async(&self.request.commands, &mut self.scanner, deadline)
+            .await;
+        self.give_up(outcome)?;
+        self.finish(|error| pool.located(error))
     }
 
-    fn finish(self) -> Result<Features> {
-        let grid = self.scanner.finish(&self.request.groups)?;
+    /// After an outage no more replies come; the scanner decides whether it can do without.
+    fn give_up(&mut self, outcome: Result<()>) -> Result<()> {
+        match outcome {
+            Err(error) if error.is_outage() => {
+                while self.scanner.replies() < self.request.commands.len() {
+                    self.scanner.unanswered(&error)?;
+                }
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn finish(self, located: impl Fn(Error) -> Error) -> Result<Features> {
+        let grid = self.scanner.finish(&self.request.groups, located)?;
         Ok(Features::new(
             self.plan,
             self.request.rows,

@@ -52,7 +52,7 @@ impl<'a> Iterator for Cells<'a> {
             } => {
                 let entity = groups.entity(row);
                 match strict {
-                    Some(statuses) if statuses[entity] != Status::Present => None,
+                    Some(statuses) if !statuses[entity].has_value() => None,
                     _ => field.get(entity),
                 }
             }

@@ -12,7 +12,7 @@ use crate::value::cursor::WireError;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Status {
-    /// Not set.
+    /// The row could not be read, and default values stand in for its own.
     Invalid = 0,
     /// The row was found, or looks as if: what Feast answers for every row of Redis.
     Present = 1,
@@ -22,6 +22,15 @@ pub enum Status {
     NotFound = 3,
     /// The row is older than the view's time to live.
     OutsideMaxAge = 4,
+}
+
+impl Status {
+    /// Whether there is a value beside the status, which may be null.
+    #[must_use]
+    #[inline]
+    pub fn has_value(self) -> bool {
+        matches!(self, Self::Invalid | Self::Present)
+    }
 }
 
 impl From<u8> for Status {
@@ -47,6 +56,17 @@ impl Features {
                     .map(|row| strict[index][groups.entity(row)])
                     .collect()
             }
+            (Source::Feature(index), None) if self.unanswered().is_some() => self
+                .unanswered_rows(&[self.plan.columns()[index].group])
+                .into_iter()
+                .map(|unanswered| {
+                    if unanswered {
+                        Status::Invalid
+                    } else {
+                        Status::Present
+                    }
+                })
+                .collect(),
             (Source::Added(added), _) => self.added[added].statuses.clone(),
             _ => vec![Status::Present; self.rows],
         }
@@ -100,7 +120,11 @@ impl Features {
         let now = now
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0.0, |since| since.as_secs_f64());
+        let unanswered = self.unanswered();
         let status = |feature: &FeatureColumn, entity: usize| {
+            if unanswered.is_some_and(|unanswered| unanswered.contains(feature.group, entity)) {
+                return Status::Invalid;
+            }
             let value = self
                 .grid
                 .as_ref()

@@ -203,12 +203,12 @@ impl ReadRequest {
             match retrieval {
                 Retrieval::HGetAll => {
                     self.commands.raw(b"*2\r\n$7\r\nHGETALL\r\n");
-                    self.commands.argument(key);
+                    self.commands.key(key);
                 }
                 Retrieval::HMGet => {
                     self.commands.begin(2 + fields.len());
                     self.commands.raw(b"$5\r\nHMGET\r\n");
-                    self.commands.argument(key);
+                    self.commands.key(key);
                     self.commands.raw(fields.resp());
                 }
             }

@@ -109,6 +109,20 @@ impl Answer {
         self.features().rows()
     }
 
+    /// How many entity keys could not be read and have default values, and what went wrong first;
+    /// None when all were read.
+    #[getter]
+    fn unanswered(&self) -> Option<(usize, String)> {
+        let features = self.features();
+        let unanswered = features.unanswered()?;
+        Some((unanswered.entities(), unanswered.error().to_string()))
+    }
+
+    /// For each row whether its entity of one of these groups of the plan could not be read.
+    fn unanswered_rows(&self, groups: Vec<usize>) -> Vec<bool> {
+        self.features().unanswered_rows(&groups)
+    }
+
     /// The columns' names.
     #[getter]
     fn names(&self) -> Vec<String> {

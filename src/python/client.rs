@@ -15,6 +15,7 @@ use super::runtime::runtime;
 use super::write::{EncodedRows, WriteBatch, WritePolicy};
 use crate::entity_key::{self, EntityKeyWriter, KeyVersion};
 use crate::error::{Error, ErrorKind, Result};
+use crate::grid::OnError;
 use crate::read::Read;
 use crate::redis::command::Commands;
 use crate::redis::config::RedisConfig;
@@ -80,7 +81,8 @@ impl Client {
         self.config.notices.clone()
     }
 
-    /// Reads the plan's features for `rows` rows of join-key values, on the calling thread.
+    /// Reads the plan's features for `rows` rows of join-key values, on the calling thread. With
+    /// `defaults`, the plan's default values stand in for what an outage keeps from being read.
     fn read(
         &self,
         py: Python<'_>,
@@ -88,23 +90,30 @@ impl Client {
         keys: Vec<PyRef<'_, KeyColumn>>,
         rows: usize,
         strict: bool,
+        defaults: bool,
     ) -> PyResult<Answer> {
         let (plan, schemas, keys) = (plan.built(), plan.schemas(), owned(&keys));
         self.run(py, |client, pool, interrupt| {
             let deadline = Deadline::after(client.config.request_timeout);
             let read = Read::new(plan, keys, rows, strict, client.config.max_reply_bytes)?;
+            let read = read.on_error(on_error(defaults));
             read.run(pool, deadline, interrupt)
         })
         .map(|features| Answer::new(features, schemas))
     }
 
     /// Reads as `read` does, as a task whose outcome goes to `completions` under `token`.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "those of a read, and where its outcome goes"
+    )]
     fn read_async(
         &self,
         plan: &Plan,
         keys: Vec<PyRef<'_, KeyColumn>>,
         rows: usize,
         strict: bool,
+        defaults: bool,
         completions: &Completions,
         token: u64,
     ) -> PyResult<Task> {
@@ -113,6 +122,7 @@ impl Client {
         let deadline = Deadline::after(self.config.request_timeout);
         spawn(completions.queue(), token, async move {
             let read = Read::new(plan, keys, rows, strict, limit)?;
+            let read = read.on_error(on_error(defaults));
             let features = read.run_async(&pool, deadline).await?;
             Ok(outcome(move |py| {
                 Answer::new(features, schemas).into_py_any(py)
@@ -282,7 +292,7 @@ pub fn with_signals<T: Send>(
             let checked = Python::try_attach(|py| py.check_signals()).unwrap_or(Ok(()));
             checked.map_err(|raised| {
                 *signal.borrow_mut() = Some(raised);
-                Error::new(ErrorKind::Connection, "interrupted by a signal")
+                Error::new(ErrorKind::Interrupted, "interrupted by a signal")
             })
         };
         let result = work(&interrupt);
@@ -307,6 +317,14 @@ impl Batch<'_> {
             Self::Messages(batch) => Ok(vec![batch.take()?]),
             Self::Encoded(blocks) => blocks.iter().map(|rows| rows.take()).collect(),
         }
+    }
+}
+
+fn on_error(defaults: bool) -> OnError {
+    if defaults {
+        OnError::Defaults
+    } else {
+        OnError::Raise
     }
 }
 

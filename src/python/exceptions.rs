@@ -24,7 +24,8 @@ fn class(py: Python<'_>, kind: ErrorKind) -> PyResult<&Bound<'_, PyType>> {
     }
     match kind {
         ErrorKind::Config => lookup!("ConfigError"),
-        ErrorKind::Connection => lookup!("ConnectionError"),
+        // A signal's own exception is raised in place of what it interrupted.
+        ErrorKind::Connection | ErrorKind::Interrupted => lookup!("ConnectionError"),
         ErrorKind::Timeout => lookup!("TimeoutError"),
         ErrorKind::Server => lookup!("ServerError"),
         ErrorKind::Protocol => lookup!("ProtocolError"),

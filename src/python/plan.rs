@@ -51,8 +51,10 @@ impl Plan {
     }
 
     /// Adds the column of a feature, read with the keys of `group`. `dtype` is the declared type
-    /// as `feast_rs.dtypes` spells it; `ttl` the view's time to live in seconds.
-    #[pyo3(signature = (group, name, view, feature, dtype, ttl=None))]
+    /// as `feast_rs.dtypes` spells it; `ttl` the view's time to live in seconds; `default` the
+    /// serialized `Value` that stands in when an entity cannot be read, null unless given.
+    #[pyo3(signature = (group, name, view, feature, dtype, ttl=None, default=None))]
+    #[expect(clippy::too_many_arguments, reason = "Python names them")]
     fn add_column(
         &self,
         group: usize,
@@ -61,11 +63,15 @@ impl Plan {
         feature: &str,
         dtype: &str,
         ttl: Option<f64>,
+        default: Option<Vec<u8>>,
     ) -> PyResult<()> {
         let dtype: FeastType = dtype.parse()?;
         let ttl = ttl.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         Ok(self.build(|plan| {
-            plan.add_column(group, name, view, feature, dtype, ttl);
+            let column = plan.add_column(group, name, view, feature, dtype, ttl);
+            if let Some(value) = default {
+                plan.set_default(column, value);
+            }
             Ok(())
         })?)
     }

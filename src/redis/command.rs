@@ -1,4 +1,7 @@
 //! Commands, written in RESP into one buffer.
+//!
+//! Each is remembered with the key that it is about, so that a pipeline can be split among the
+//! servers that have the keys.
 
 /// How many bytes of commands make a segment. Two segments are in flight at the most, which keeps
 /// the server's output buffers and every proxy's between bounded, and the pipeline full.
@@ -13,12 +16,44 @@ struct Segment {
     replies: usize,
 }
 
+/// Which server a command is for, where there are several.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Aim<'a> {
+    /// The one that has this key.
+    Key(&'a [u8]),
+    /// Any.
+    Any,
+    /// Each one that gets another command of the pipeline.
+    Each,
+}
+
+/// Where a command ends, and what it is aimed at.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    end: usize,
+    target: Target,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Target {
+    /// The key's range of the buffer.
+    Key {
+        start: usize,
+        end: usize,
+    },
+    #[default]
+    Any,
+    Each,
+}
+
 /// A pipeline of commands, each answered by one reply.
 #[derive(Clone, Debug, Default)]
 pub struct Commands {
     bytes: Vec<u8>,
     segments: Vec<Segment>,
-    len: usize,
+    marks: Vec<Mark>,
+    /// The target of the command begun.
+    target: Target,
     open_from: usize,
 }
 
@@ -35,7 +70,7 @@ impl Commands {
     /// How many commands, and so replies, there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len
+        self.marks.len()
     }
 
     /// How many bytes there are to send.
@@ -47,10 +82,10 @@ impl Commands {
     /// Whether there is nothing to send.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.marks.is_empty()
     }
 
-    /// Adds one command from its parts.
+    /// Adds one command, of no key, from its parts.
     pub fn push(&mut self, parts: &[&[u8]]) {
         self.begin(parts.len());
         for part in parts {
@@ -59,8 +94,30 @@ impl Commands {
         self.end();
     }
 
-    /// Starts a command of `parts` parts, its name included; [`argument`](Self::argument) must
-    /// follow as often, then [`end`](Self::end).
+    /// Adds one command whose second part is its key.
+    pub fn push_for_key(&mut self, parts: &[&[u8]]) {
+        self.begin(parts.len());
+        for (place, part) in parts.iter().enumerate() {
+            if place == 1 {
+                self.key(part);
+            } else {
+                self.argument(part);
+            }
+        }
+        self.end();
+    }
+
+    /// Adds one command that every server must run that gets another one of this pipeline. The
+    /// reply is any one of theirs.
+    pub fn push_for_each(&mut self, parts: &[&[u8]]) {
+        self.push(parts);
+        if let Some(mark) = self.marks.last_mut() {
+            mark.target = Target::Each;
+        }
+    }
+
+    /// Starts a command of `parts` parts, its name included; [`argument`](Self::argument), or
+    /// [`key`](Self::key) for its key, must follow as often, then [`end`](Self::end).
     pub fn begin(&mut self, parts: usize) {
         write_length(&mut self.bytes, b'*', parts);
     }
@@ -72,6 +129,16 @@ impl Commands {
         self.bytes.extend_from_slice(b"\r\n");
     }
 
+    /// Adds the part of the command begun that is its key.
+    pub fn key(&mut self, key: &[u8]) {
+        self.argument(key);
+        let end = self.bytes.len() - 2;
+        self.target = Target::Key {
+            start: end - key.len(),
+            end,
+        };
+    }
+
     /// Adds bytes that are RESP already: a prepared head or tail of parts.
     pub fn raw(&mut self, resp: &[u8]) {
         self.bytes.extend_from_slice(resp);
@@ -79,34 +146,70 @@ impl Commands {
 
     /// Ends the command begun.
     pub fn end(&mut self) {
-        self.len += 1;
+        self.marks.push(Mark {
+            end: self.bytes.len(),
+            target: std::mem::take(&mut self.target),
+        });
         if self.bytes.len() - self.open_from >= SEGMENT_BYTES {
             self.close_segment();
         }
     }
 
+    /// What a command is aimed at.
+    #[must_use]
+    pub fn aim(&self, command: usize) -> Aim<'_> {
+        match self.marks[command].target {
+            Target::Key { start, end } => Aim::Key(&self.bytes[start..end]),
+            Target::Any => Aim::Any,
+            Target::Each => Aim::Each,
+        }
+    }
+
+    /// Adds a command of another pipeline as it is.
+    pub fn push_copy(&mut self, of: &Self, command: usize) {
+        let start = match command {
+            0 => 0,
+            _ => of.marks[command - 1].end,
+        };
+        let Mark { end, target } = of.marks[command];
+        let offset = self.bytes.len();
+        self.bytes.extend_from_slice(&of.bytes[start..end]);
+        self.target = match target {
+            Target::Key {
+                start: key,
+                end: key_end,
+            } => Target::Key {
+                start: key - start + offset,
+                end: key_end - start + offset,
+            },
+            other => other,
+        };
+        self.end();
+    }
+
     /// The segments in order: the bytes to write, and how many replies are due after them in all.
     pub fn segments(&self) -> impl Iterator<Item = (&[u8], usize)> {
-        let open = (self.open_from < self.bytes.len()).then_some(Segment {
+        (0..).map_while(|number| self.segment(number))
+    }
+
+    /// One of the [`segments`](Self::segments), if there are so many.
+    pub(super) fn segment(&self, number: usize) -> Option<(&[u8], usize)> {
+        let start = match number.checked_sub(1) {
+            None => 0,
+            Some(last) => self.segments.get(last)?.end,
+        };
+        let open = (start < self.bytes.len()).then_some(Segment {
             end: self.bytes.len(),
-            replies: self.len,
+            replies: self.len(),
         });
-        let mut start = 0;
-        self.segments
-            .iter()
-            .copied()
-            .chain(open)
-            .map(move |segment| {
-                let bytes = &self.bytes[start..segment.end];
-                start = segment.end;
-                (bytes, segment.replies)
-            })
+        let segment = self.segments.get(number).copied().or(open)?;
+        Some((&self.bytes[start..segment.end], segment.replies))
     }
 
     fn close_segment(&mut self) {
         self.segments.push(Segment {
             end: self.bytes.len(),
-            replies: self.len,
+            replies: self.len(),
         });
         self.open_from = self.bytes.len();
     }
@@ -143,6 +246,30 @@ mod tests {
             segments,
             [(&b"*3\r\n$7\r\nHGETALL\r\n$3\r\nk\r\n\r\n$0\r\n\r\n"[..], 1)]
         );
+    }
+
+    #[test]
+    fn copied_commands_keep_their_keys() {
+        let mut commands = Commands::default();
+        commands.push(&[b"PING"]);
+        commands.push_for_key(&[b"HSET", b"key", b"f", b"v"]);
+        commands.push_for_each(&[b"SCRIPT", b"LOAD", b"return 1"]);
+        let mut copy = Commands::default();
+        for command in [1, 2, 1, 0] {
+            copy.push_copy(&commands, command);
+        }
+        let aims: Vec<_> = (0..4).map(|command| copy.aim(command)).collect();
+        assert_eq!(
+            aims,
+            [Aim::Key(b"key"), Aim::Each, Aim::Key(b"key"), Aim::Any]
+        );
+        let bytes: Vec<u8> = copy
+            .segments()
+            .flat_map(|(bytes, _)| bytes.to_vec())
+            .collect();
+        assert!(bytes.ends_with(
+            b"*4\r\n$4\r\nHSET\r\n$3\r\nkey\r\n$1\r\nf\r\n$1\r\nv\r\n*1\r\n$4\r\nPING\r\n"
+        ));
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //! keys of `online_store` in `feature_store.yaml`, parameters of the [connection
 //! string](connection_string), and the query of a URL. A key of its own wins over the string.
 //!
+//! A [`DeploymentConfig`](deployment::DeploymentConfig) is all of it; the [`RedisConfig`] in it is
+//! what a single connection needs:
+//!
 //! | name | meaning | default |
 //! |---|---|---|
 //! | `connection_string` | Feast's comma form or a URL | `localhost:6379` |
@@ -14,7 +17,7 @@
 //! | `socket_timeout` | the longest silence of the server, in seconds | 10 |
 //! | `request_timeout_ms` | limit on a whole request, in milliseconds | 10000 |
 //! | `socket_keepalive` (or `tcp_keepalive`) | TCP probes on idle connections | true |
-//! | `redis_pool_size` (or `max_connections`) | connections at the most, sync and async each | 64 |
+//! | `redis_pool_size` (or `max_connections`) | connections to a server at the most, sync and async each | 64 |
 //! | `max_reply_bytes` | the largest reply to one request | 1 GiB |
 //! | `client_name` | the name in Redis' `CLIENT LIST` | none |
 //! | `unix_socket_path` | a Unix socket, in place of host and port | none |
@@ -22,6 +25,7 @@
 //! For the three time limits 0 is no limit; so is a `request_timeout_ms` of null.
 
 pub mod connection_string;
+pub mod deployment;
 mod names;
 pub(super) mod parameters;
 #[cfg(test)]
@@ -31,10 +35,6 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::{Map, Value};
-
-use self::connection_string::ConnectionString;
 use self::parameters::Parameters;
 use super::tls::TlsSettings;
 use crate::error::{Error, ErrorKind, Result};
@@ -45,24 +45,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const POOL_SIZE: usize = 64;
 const MAX_REPLY_BYTES: usize = 1 << 30;
 
-/// The keys of `online_store` as the user wrote them: a JSON object. Keys that are not about the
-/// connection (`key_ttl_seconds` and the like) may be in it and are passed over.
-#[derive(Clone, Default, Deserialize)]
-#[serde(transparent)]
-pub struct RedisSettings(Map<String, Value>);
-
-impl RedisSettings {
-    fn text(&self, key: &str) -> Result<Option<&str>> {
-        match self.0.get(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(invalid(format!("{key} must be a string"))),
-        }
-    }
-}
-
 /// Where the server listens.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Address {
     /// A host name or an IP address (IPv6 without brackets), and a port.
     Tcp {
@@ -119,7 +103,7 @@ pub struct Credentials {
     pub password: Secret,
 }
 
-/// A standalone server and the limits of talking to it.
+/// What a connection to one server is configured by.
 #[derive(Clone, Debug)]
 pub struct RedisConfig {
     /// Where the server listens.
@@ -132,6 +116,10 @@ pub struct RedisConfig {
     pub client_name: Option<String>,
     /// How TLS is spoken, if it is.
     pub tls: Option<TlsSettings>,
+    /// Whether the connection asks a cluster's replica to answer reads.
+    pub read_only: bool,
+    /// Whether the connection makes sure that the server is a primary.
+    pub must_be_primary: bool,
     /// The longest time until a connection is open and logged in.
     pub connect_timeout: Option<Duration>,
     /// The longest silence of the server while a reply is due.
@@ -144,40 +132,16 @@ pub struct RedisConfig {
     pub pool_size: usize,
     /// How many bytes the replies to one request may have.
     pub max_reply_bytes: usize,
-    /// What was ignored or taken differently than written; for the log, without secrets.
-    pub notices: Vec<String>,
 }
 
 impl RedisConfig {
-    /// The configuration that `json`, an object with the keys of `online_store`, asks for.
-    pub fn from_json(json: &str) -> Result<Self> {
-        // serde's message would quote the text, and with it perhaps a password.
-        let settings: RedisSettings = serde_json::from_str(json)
-            .map_err(|_| invalid("the online_store settings are no JSON object"))?;
-        Self::from_settings(&settings)
-    }
-
-    /// The configuration that `settings` ask for. Does no I/O.
-    pub fn from_settings(settings: &RedisSettings) -> Result<Self> {
-        let mut notices = Vec::new();
-        check_deployment(settings, &mut notices)?;
-        let text = settings.text("connection_string")?;
-        let string = ConnectionString::parse(text.unwrap_or("localhost:6379"), &mut notices)?;
-        let own = Parameters::from_json(&settings.0, &mut notices)?;
-        if string.tls && own.flag("ssl")? == Some(false) {
-            return Err(invalid(
-                "the connection string says rediss://, which is TLS, but ssl is false; \
-                 write redis:// or remove ssl",
-            ));
-        }
-        let parameters = own.over(string.parameters, &mut notices);
-        let address = match parameters.text("unix_socket_path") {
-            Some(path) => Address::Unix(path.into()),
-            None => string.address.ok_or_else(|| {
-                invalid("connection_string names no server; write it as host:port,parameter=value")
-            })?,
-        };
-        let tls = string.tls || parameters.flag("ssl")?.unwrap_or(false);
+    /// What `parameters` say of connections to `address`.
+    fn from_parameters(
+        parameters: &Parameters,
+        address: Address,
+        tls: bool,
+        notices: &mut Vec<String>,
+    ) -> Result<Self> {
         let socket_timeout = parameters.seconds("socket_timeout", Some(SOCKET_TIMEOUT))?;
         // As in redis-py, the time for a reply is also that for connecting, unless it is given.
         let connect_timeout = match parameters.text("socket_timeout") {
@@ -186,16 +150,18 @@ impl RedisConfig {
         };
         Ok(Self {
             db: parameters.number("db")?.unwrap_or(0),
-            credentials: credentials(&parameters)?,
-            client_name: client_name(&parameters)?,
+            credentials: credentials(parameters)?,
+            client_name: client_name(parameters)?,
             tls: match (&address, tls) {
                 (Address::Unix(_), true) => {
                     return Err(invalid("ssl cannot be used on a Unix socket"));
                 }
-                (_, true) => Some(TlsSettings::from_parameters(&parameters, &mut notices)?),
+                (_, true) => Some(TlsSettings::from_parameters(parameters, notices)?),
                 (_, false) => None,
             },
             address,
+            read_only: false,
+            must_be_primary: false,
             connect_timeout: parameters.seconds("socket_connect_timeout", connect_timeout)?,
             socket_timeout,
             request_timeout: parameters
@@ -211,36 +177,26 @@ impl RedisConfig {
             max_reply_bytes: parameters
                 .positive("max_reply_bytes")?
                 .unwrap_or(MAX_REPLY_BYTES),
-            notices,
         })
     }
-}
 
-/// Refuses what needs another client than a standalone one.
-fn check_deployment(settings: &RedisSettings, notices: &mut Vec<String>) -> Result<()> {
-    match settings.text("redis_type")? {
-        None | Some("redis") => {}
-        Some(asked @ ("redis_cluster" | "redis_sentinel")) => {
-            return Err(invalid(format!(
-                "redis_type: {asked} is not supported by this version of feast-rs yet, only a \
-                 standalone server is; keep `type: redis`, Feast's own store, for this deployment \
-                 for now"
-            )));
-        }
-        Some(_) => {
-            return Err(invalid(
-                "redis_type must be redis, redis_cluster or redis_sentinel",
-            ));
+    /// The same for the server at `address`.
+    #[must_use]
+    pub fn at(&self, address: Address) -> Self {
+        Self {
+            address,
+            ..self.clone()
         }
     }
-    match settings.text("client")? {
-        None => {}
-        Some(client @ ("redis" | "glide")) => notices.push(format!(
-            "client: {client} has no effect, feast-rs has a client of its own"
-        )),
-        Some(_) => return Err(invalid("client must be redis or glide")),
+
+    /// The same for a replica at `address`.
+    #[must_use]
+    pub fn replica_at(&self, address: Address) -> Self {
+        Self {
+            must_be_primary: false,
+            ..self.at(address)
+        }
     }
-    Ok(())
 }
 
 /// What redis-py would log in with: nothing unless there is a user name or a non-empty password.
@@ -255,13 +211,17 @@ fn credentials(parameters: &Parameters) -> Result<Option<Credentials>> {
         }
         (password, token) => password.or(token),
     };
-    let username = given("username");
-    Ok(
-        (username.is_some() || password.is_some()).then(|| Credentials {
-            username: username.map(|name| Secret(name.to_owned())),
-            password: Secret(password.unwrap_or_default().to_owned()),
-        }),
-    )
+    Ok(login(given("username"), password))
+}
+
+/// Credentials, if there is anything in them.
+fn login(username: Option<&str>, password: Option<&str>) -> Option<Credentials> {
+    let username = username.filter(|text| !text.is_empty());
+    let password = password.filter(|text| !text.is_empty());
+    (username.is_some() || password.is_some()).then(|| Credentials {
+        username: username.map(|name| Secret(name.to_owned())),
+        password: Secret(password.unwrap_or_default().to_owned()),
+    })
 }
 
 fn client_name(parameters: &Parameters) -> Result<Option<String>> {

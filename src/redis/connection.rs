@@ -2,17 +2,23 @@
 //!
 //! Both forms are thin: the order of writes and reads is decided by `exchange`, what to say
 //! first and what to make of the answer by `handshake`, and how long to wait by `patience`,
-//! none of which does I/O.
+//! none of which does I/O. A blocking connection never blocks by itself: it goes as far as it can
+//! and says what to wait for, so that one thread can wait for many (`pool::driver`).
 //!
 //! A connection that fails, or is left in the middle of an exchange, is never used again: it may
 //! have replies to come that nobody waits for.
 
 mod asynchronous;
+mod bell;
 mod blocking;
 mod exchange;
 mod handshake;
+mod opening;
 mod patience;
+mod preparation;
+mod session;
 mod socket;
+mod wait;
 
 use std::io;
 use std::sync::atomic::AtomicUsize;
@@ -21,10 +27,13 @@ use std::sync::{Arc, OnceLock};
 use rustls::ClientConfig;
 
 pub use self::asynchronous::AsyncConnection;
+pub(in crate::redis) use self::bell::Bell;
 pub use self::blocking::Connection;
-pub(in crate::redis) use self::blocking::WATCH;
-use self::handshake::{Greeting, Handshake};
+pub(in crate::redis) use self::blocking::Talk;
+use self::handshake::Handshake;
+pub(in crate::redis) use self::opening::Opening;
 use self::patience::Patience;
+pub(in crate::redis) use self::wait::{Progress, Wait};
 use super::config::{Address, RedisConfig};
 use super::deadline::Deadline;
 use super::tls::TlsSettings;
@@ -48,11 +57,10 @@ enum Health {
 /// Opens connections to one server.
 pub struct Connector {
     config: Arc<RedisConfig>,
-    handshake: Handshake,
     /// Made at the first connection, for it reads files; kept, for it reads many.
     tls: OnceLock<Arc<ClientConfig>>,
-    /// Attempts to connect that are under way in threads of their own.
-    dialing: Arc<AtomicUsize>,
+    /// Threads that read the files, or resolve the server's name.
+    preparing: Arc<AtomicUsize>,
 }
 
 impl Connector {
@@ -60,10 +68,9 @@ impl Connector {
     #[must_use]
     pub fn new(config: Arc<RedisConfig>) -> Self {
         Self {
-            handshake: Handshake::new(&config),
             config,
             tls: OnceLock::new(),
-            dialing: Arc::default(),
+            preparing: Arc::default(),
         }
     }
 
@@ -73,23 +80,18 @@ impl Connector {
         &self.config
     }
 
-    /// Opens a connection and logs in, within the connect timeout and `deadline`.
-    pub fn connect(&self, deadline: Deadline, interrupt: Interrupt<'_>) -> Result<Connection> {
-        let patience = Patience::to_connect(&self.config, deadline);
-        let tls = match &self.config.tls {
-            Some(settings) => Some(self.tls_client(settings)?),
-            None => None,
-        };
-        let mut connection =
-            Connection::open(&self.config, tls, &self.dialing, &patience, interrupt)?;
-        let mut greeting = Greeting::default();
-        let commands = self.handshake.commands();
-        let outcome = connection.converse(commands, &mut greeting, &patience, interrupt);
-        self.handshake.judge(&greeting, outcome, &self.config)?;
-        Ok(connection)
+    /// What a new connection says first.
+    fn handshake(&self) -> Handshake {
+        Handshake::new(&self.config)
     }
 
-    /// The same without blocking, on a tokio runtime with I/O and time.
+    /// Whether the files of TLS have been read, if there are any.
+    fn is_prepared(&self) -> bool {
+        self.config.tls.is_none() || self.tls.get().is_some()
+    }
+
+    /// Opens a connection and logs in, within the connect timeout and `deadline`, on a tokio runtime
+    /// with I/O and time.
     pub async fn connect_async(self: &Arc<Self>, deadline: Deadline) -> Result<AsyncConnection> {
         let patience = Patience::to_connect(&self.config, deadline);
         let tls = match &self.config.tls {
@@ -98,12 +100,12 @@ impl Connector {
             None => None,
         };
         let mut connection = AsyncConnection::open(&self.config, tls, &patience).await?;
-        let mut greeting = Greeting::default();
-        let commands = self.handshake.commands();
+        let handshake = self.handshake();
+        let mut greeting = handshake.greeting();
         let outcome = connection
-            .converse(commands, &mut greeting, &patience)
+            .converse(handshake.commands(), &mut greeting, &patience)
             .await;
-        self.handshake.judge(&greeting, outcome, &self.config)?;
+        handshake.judge(&greeting, outcome, &self.config)?;
         Ok(connection)
     }
 
@@ -117,10 +119,7 @@ impl Connector {
 
     /// The machine's certificates are tens of milliseconds of reading and parsing, too long for a
     /// thread that other requests share.
-    async fn read_tls_files(
-        self: &Arc<Self>,
-        patience: &Patience<'_>,
-    ) -> Result<Arc<ClientConfig>> {
+    async fn read_tls_files(self: &Arc<Self>, patience: &Patience) -> Result<Arc<ClientConfig>> {
         let this = self.clone();
         let reading = tokio::task::spawn_blocking(move || match &this.config.tls {
             Some(settings) => this.tls_client(settings),
@@ -161,7 +160,7 @@ fn lost(address: &Address, error: &io::Error) -> Error {
 }
 
 /// An error of the protocol with the address, of which whoever takes the bytes in knows nothing.
-fn located(address: &Address, error: Error) -> Error {
+pub(in crate::redis) fn located(address: &Address, error: Error) -> Error {
     match error.kind() {
         ErrorKind::Protocol => error.context(format_args!("redis at {address}")),
         _ => error,

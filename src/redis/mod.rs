@@ -4,14 +4,21 @@
 //! - [`command`]: commands into one buffer, in segments that bound what is in flight.
 //! - [`reply`] and [`tree`]: replies taken in as they arrive, without I/O of their own.
 //! - [`connection`] and [`pool`]: sockets, blocking and async, under a [`Deadline`].
+//! - [`slot`] and [`topology`]: which servers there are, and which of them has a key.
+//! - [`breaker`] and [`latency`]: how a server has been doing of late, and what follows from it.
 
+pub mod breaker;
 pub mod command;
 pub mod config;
 pub mod connection;
 pub mod deadline;
+pub mod latency;
 pub mod pool;
+pub mod raw;
 pub mod reply;
+pub mod slot;
 pub mod tls;
+pub mod topology;
 pub mod tree;
 
 pub use deadline::Deadline;

@@ -11,6 +11,9 @@
 //! for commands that may be run twice, which all of feast-rs' are; nothing is sent again after a
 //! time limit or once a reply has begun.
 
+mod call;
+mod driver;
+mod flight;
 mod shelf;
 mod turnstile;
 
@@ -20,7 +23,9 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use self::shelf::{Open, Shelf};
+pub use self::call::{Call, Via};
+pub use self::driver::run_all;
+use self::shelf::{Counter, Open, Shelf};
 use self::turnstile::Turnstile;
 use super::command::Commands;
 use super::config::RedisConfig;
@@ -42,8 +47,13 @@ pub struct Pool {
     permits: Semaphore,
 }
 
-/// A connection that nobody else uses. After an error it is not to be used again.
-pub struct OwnConnection(Open<Connection>);
+/// A connection that nobody else uses. It is opened when it is first used, and closed after an
+/// error.
+pub struct OwnConnection {
+    connector: Arc<Connector>,
+    counter: Counter,
+    connection: Option<Open<Connection>>,
+}
 
 impl OwnConnection {
     /// Sends `commands` and reads all replies into `sink`.
@@ -53,8 +63,8 @@ impl OwnConnection {
         sink: &mut S,
         interrupt: Interrupt<'_>,
     ) -> Result<()> {
-        let connection = &mut self.0.connection;
-        connection.exchange(commands, sink, Deadline::NEVER, interrupt)
+        let call = Call::new(Via::Own(self), commands, sink);
+        driver::run(call, Deadline::NEVER, interrupt)
     }
 }
 
@@ -118,36 +128,8 @@ impl Pool {
         deadline: Deadline,
         interrupt: Interrupt<'_>,
     ) -> Result<()> {
-        if commands.is_empty() {
-            return Ok(());
-        }
-        deadline.remaining()?;
-        let _turn = self
-            .turnstile
-            .enter(deadline, interrupt)?
-            .ok_or_else(|| self.exhausted(deadline))?;
-        if let Some(mut open) = self.blocking.take(Connection::is_stale) {
-            let outcome = open
-                .connection
-                .exchange(commands, sink, deadline, interrupt);
-            if !open.connection.is_lost() {
-                if open.connection.is_ready() {
-                    self.blocking.put(open);
-                }
-                return outcome;
-            }
-            self.blocking.clear();
-            sink.sent_again();
-        }
-        let opened = self.connector.connect(deadline, interrupt)?;
-        let mut open = self.blocking.count(opened);
-        let outcome = open
-            .connection
-            .exchange(commands, sink, deadline, interrupt);
-        if open.connection.is_ready() {
-            self.blocking.put(open);
-        }
-        outcome
+        let call = Call::new(Via::Pool(self), commands, sink);
+        driver::run(call, deadline, interrupt)
     }
 
     /// The same without blocking, on a tokio runtime with I/O and time: always the same one, for
@@ -198,10 +180,15 @@ impl Pool {
         }
     }
 
-    /// Opens a connection that is the caller's alone, beside the `redis_pool_size` that are shared.
-    pub fn open(&self, interrupt: Interrupt<'_>) -> Result<OwnConnection> {
-        let opened = self.connector.connect(Deadline::NEVER, interrupt)?;
-        Ok(OwnConnection(self.blocking.count(opened)))
+    /// A connection that is the caller's alone, beside the `redis_pool_size` that are shared. Does
+    /// no I/O.
+    #[must_use]
+    pub fn own(&self) -> OwnConnection {
+        OwnConnection {
+            connector: self.connector.clone(),
+            counter: self.blocking.counter().clone(),
+            connection: None,
+        }
     }
 
     fn exhausted(&self, deadline: Deadline) -> Error {

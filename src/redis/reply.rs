@@ -22,6 +22,13 @@ pub trait ReplySink {
     /// How many replies are complete.
     fn replies(&self) -> usize;
 
+    /// Takes note that the reply which is next in order will not come, nor the rest of it if some
+    /// has, because of `error`. A sink that can do without counts the reply as complete; others
+    /// give the error back, which fails the run.
+    fn unanswered(&mut self, error: &Error) -> Result<()> {
+        Err(error.clone())
+    }
+
     /// Takes note that the commands are sent once more: the connection was lost before a byte of
     /// reply came, and the server may have run them.
     fn sent_again(&mut self) {}
@@ -66,7 +73,7 @@ fn take_spare(room: usize) -> Option<Vec<u8>> {
 impl Drop for ReplyBuffer {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
-        if bytes.is_empty() || bytes.len() > SPARE_BYTES {
+        if !(READ_BYTES..=SPARE_BYTES).contains(&bytes.len()) {
             return;
         }
         if let Ok(mut spare) = SPARE.try_lock()
@@ -122,6 +129,24 @@ impl ReplyBuffer {
     /// Counts `n` bytes of the space as filled.
     pub fn advance(&mut self, n: usize) {
         self.filled = (self.filled + n).min(self.bytes.len()).min(self.limit);
+    }
+
+    /// Puts bytes of our own, to which the limit of replies does not apply, behind those that came;
+    /// answers where they start.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<usize> {
+        let start = self.filled;
+        let end = start + bytes.len();
+        if end >= u32::MAX as usize {
+            return Err(Error::new(
+                ErrorKind::Protocol,
+                "the replies leave no room for default values: ask for fewer entities at once",
+            ));
+        }
+        self.bytes.resize(end.max(self.bytes.len()), 0);
+        self.bytes[start..end].copy_from_slice(bytes);
+        self.filled = end;
+        self.limit = self.limit.max(end);
+        Ok(start)
     }
 }
 

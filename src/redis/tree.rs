@@ -53,6 +53,18 @@ impl Replies {
         self.sent_again
     }
 
+    /// The replies that are complete.
+    #[must_use]
+    pub fn found(&self) -> &[Reply] {
+        &self.found
+    }
+
+    /// The bytes of a reply that is not.
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
+        &self.buffer.filled()[self.at..]
+    }
+
     /// The replies, in the order of the commands.
     #[must_use]
     pub fn into_vec(self) -> Vec<Reply> {

@@ -87,7 +87,7 @@ impl OwnLine {
         if self.open.is_some() {
             return Ok(());
         }
-        let mut connection = self.pool.open(interrupt)?;
+        let mut connection = self.pool.own();
         let mut commands = Commands::default();
         if let Some(id) = self.given_up {
             commands.push(&[b"CLIENT", b"KILL", b"ID", id.to_string().as_bytes()]);

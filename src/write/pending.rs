@@ -74,7 +74,7 @@ impl Pending {
         }
         for &row in &self.left {
             let field = &self.rows.target().timestamp_field;
-            out.push(&[b"HMGET", self.rows.key(row), field]);
+            out.push_for_key(&[b"HMGET", self.rows.key(row), field]);
         }
     }
 
@@ -135,7 +135,7 @@ impl Pending {
         let before = out.len();
         let atomic = self.policy.newest == Newest::Atomic;
         if self.loads_script() {
-            out.push(&[b"SCRIPT", b"LOAD", script::SOURCE.as_bytes()]);
+            out.push_for_each(&[b"SCRIPT", b"LOAD", script::SOURCE.as_bytes()]);
         }
         let mut time = Vec::with_capacity(16);
         for &(row, act) in &self.acts {
@@ -156,21 +156,21 @@ impl Pending {
         if act == Act::Write {
             out.begin(4 + 2 * width);
             out.raw(b"$4\r\nHSET\r\n");
-            out.argument(key);
+            out.key(key);
             out.argument(field);
             out.argument(time);
             out.raw(self.rows.cells(row));
             out.end();
         }
         if let Some(seconds) = self.policy.key_ttl {
-            out.push(&[b"EXPIRE", key, seconds.to_string().as_bytes()]);
+            out.push_for_key(&[b"EXPIRE", key, seconds.to_string().as_bytes()]);
         }
         if let Some(expiry) = self.expiry(row)
             && act != Act::Renew
         {
             out.begin(6 + width);
             out.argument(b"HPEXPIREAT");
-            out.argument(key);
+            out.key(key);
             out.argument(expiry.to_string().as_bytes());
             out.argument(b"FIELDS");
             out.argument((width + 1).to_string().as_bytes());
@@ -197,7 +197,7 @@ impl Pending {
             out.argument(script::SHA.as_bytes());
         }
         out.argument(b"1");
-        out.argument(self.rows.key(row));
+        out.key(self.rows.key(row));
         out.argument(&self.rows.target().timestamp_field);
         out.argument(time);
         out.argument(self.policy.key_ttl.unwrap_or(0).to_string().as_bytes());

@@ -153,7 +153,7 @@ fn check(random: &mut Random, plan: &Arc<Plan>, damaged: bool) {
     assert!(parsed.is_ok(), "{parsed:?} of {}", bytes.escape_ascii());
     let tree = tree.into_vec();
     let refused = tree.iter().any(|reply| matches!(reply, Reply::Error(_)));
-    let Ok(grid) = scanner.finish(&request.groups) else {
+    let Ok(grid) = scanner.finish(&request.groups, |error| error) else {
         assert!(refused, "{}", bytes.escape_ascii());
         return;
     };

@@ -17,6 +17,7 @@ use _core::error::Result;
 use _core::redis::Deadline;
 use _core::redis::command::Commands;
 use _core::redis::config::RedisConfig;
+use _core::redis::config::deployment::DeploymentConfig;
 use _core::redis::pool::Pool;
 use serde_json::json;
 
@@ -142,7 +143,9 @@ pub fn signal(name: &str, process: u32) {
 
 /// A configuration from `settings`.
 pub fn config(settings: &serde_json::Value) -> Arc<RedisConfig> {
-    Arc::new(RedisConfig::from_json(&settings.to_string()).unwrap())
+    DeploymentConfig::from_json(&settings.to_string())
+        .unwrap()
+        .node
 }
 
 /// A port that was free a moment ago.

@@ -2,9 +2,10 @@
 //!
 //! # The comma form
 //!
-//! `host:port,parameter=value,...` in any order. A part without `=` is a server, of which the
-//! first counts; a part with it is a parameter. A value may be a JSON string, as in
-//! `password="a,b"`. Values stay text: a password of digits is what it looks like.
+//! `host:port,host:port,parameter=value,...` in any order. A part without `=` is a server; a part
+//! with it is a parameter. A value may be a JSON string, as in `password="a,b"`. Values stay text: a
+//! password of digits is what it looks like. `sentinel_kwargs` is a JSON object, as it has to be for
+//! redis-py, whose only way to log in to Sentinel it is.
 //!
 //! A *password* that is no JSON string ends at the first comma that is followed by the name of a
 //! known parameter and `=`, or by a server with its port (`host:1234` up to the next comma); else
@@ -14,35 +15,36 @@
 //!
 //! # URLs
 //!
-//! `redis://[[user][:password]@]host[:port][/db][?parameter=value&...]`, `rediss://` for TLS, and
-//! `unix://[[user][:password]@]/path[?...]`. User, password and path are percent-decoded, and so
+//! `redis://[[user][:password]@]host[:port][,host[:port]...][/db][?parameter=value&...]`,
+//! `rediss://` for TLS, and `unix://[[user][:password]@]/path[?...]`. User, password and path are percent-decoded, and so
 //! is the query, whose `+` is a space. A `%` without two hex digits is itself. A password with a
 //! raw `/`, `?`, `#` or `@`, as an expanded environment variable may bring it, is still found when
 //! reading up to the first delimiter leaves no valid address: the next `@` is tried as its end.
 
+use serde_json::Value;
+
+use super::deployment::REDIS_PORT;
 use super::names::{Standing, standing};
 use super::parameters::Parameters;
 use super::{Address, invalid};
 use crate::error::Result;
 
-const DEFAULT_PORT: u16 = 6379;
-
 /// What a connection string says.
 pub(super) struct ConnectionString {
-    pub address: Option<Address>,
+    pub servers: Vec<Address>,
     /// The scheme was `rediss`.
     pub tls: bool,
     pub parameters: Parameters,
 }
 
 impl ConnectionString {
-    /// Reads either form. Errors say which part is wrong by its place, for its text may be a
-    /// piece of a password.
-    pub fn parse(text: &str, notices: &mut Vec<String>) -> Result<Self> {
+    /// Reads either form; servers without a port have `port`. Errors say which part is wrong by
+    /// its place, for its text may be a piece of a password.
+    pub fn parse(text: &str, port: u16, notices: &mut Vec<String>) -> Result<Self> {
         let text = text.trim_start().trim_end_matches(['\r', '\n']);
         for (scheme, tls) in [("redis", false), ("rediss", true)] {
             if let Some(rest) = strip_scheme(text, scheme) {
-                return server_url(rest, tls, notices);
+                return server_url(rest, tls, port, notices);
             }
         }
         if let Some(rest) = strip_scheme(text, "unix") {
@@ -54,7 +56,7 @@ impl ConnectionString {
                 "connection_string has an unknown scheme; redis://, rediss:// and unix:// are known",
             ));
         }
-        comma_form(text, notices)
+        comma_form(text, port, notices)
     }
 }
 
@@ -63,20 +65,19 @@ fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
     head.eq_ignore_ascii_case(scheme).then_some(rest)
 }
 
-fn comma_form(text: &str, notices: &mut Vec<String>) -> Result<ConnectionString> {
+fn comma_form(text: &str, port: u16, notices: &mut Vec<String>) -> Result<ConnectionString> {
     let mut parameters = Parameters::default();
-    let mut address = None;
-    let mut servers = 0;
+    let mut servers = Vec::new();
     let mut secret_seen = false;
     let mut rest = text;
-    let mut part = 0;
+    let mut place = 0;
     while !rest.is_empty() {
-        part += 1;
+        place += 1;
         let piece = &rest[..rest.find(',').unwrap_or(rest.len())];
         let taken = if let Some((name, _)) = piece.split_once('=') {
             let secret = matches!(
                 standing(name.trim()),
-                Standing::Heeded("password" | "auth_token")
+                Standing::Heeded("password" | "auth_token" | "sentinel_password")
             );
             let start = name.len() + 1;
             let (value, length) = value(&rest[start..], secret);
@@ -87,34 +88,31 @@ fn comma_form(text: &str, notices: &mut Vec<String>) -> Result<ConnectionString>
             };
             // What follows a password might be its tail, so it is not shown.
             let shown = if secret_seen {
-                format!("part {part}")
+                format!("part {place}")
             } else {
                 name.trim().to_owned()
             };
-            parameters.add(name.trim(), value, &shown, notices);
+            if name.trim() == SENTINEL_KWARGS {
+                sentinel_kwargs(&value, &mut parameters, notices)?;
+            } else {
+                parameters.add(name.trim(), value, &shown, notices);
+            }
             secret_seen |= secret;
             start + length
         } else {
             if !piece.trim().is_empty() {
-                servers += 1;
-                let server = server(piece.trim()).ok_or_else(|| {
+                servers.push(server(piece.trim(), port).ok_or_else(|| {
                     invalid(format!(
-                        "connection_string: part {part} is neither host:port nor parameter=value"
+                        "connection_string: part {place} is neither host:port nor parameter=value"
                     ))
-                })?;
-                address.get_or_insert(server);
+                })?);
             }
             piece.len()
         };
         rest = rest.get(taken + 1..).unwrap_or_default();
     }
-    if servers > 1 {
-        notices.push(format!(
-            "connection_string names {servers} servers; with redis_type: redis the first is used"
-        ));
-    }
     Ok(ConnectionString {
-        address,
+        servers,
         tls: false,
         parameters,
     })
@@ -122,12 +120,17 @@ fn comma_form(text: &str, notices: &mut Vec<String>) -> Result<ConnectionString>
 
 /// The value at the start of `text`, and how many bytes of it that takes.
 fn value(text: &str, secret: bool) -> (String, usize) {
-    if text.starts_with('"') {
-        let mut json = serde_json::Deserializer::from_str(text).into_iter::<String>();
+    if text.starts_with(['"', '{']) {
+        let mut json = serde_json::Deserializer::from_str(text).into_iter::<Value>();
         if let Some(Ok(value)) = json.next() {
             let end = json.byte_offset();
             if text[end..].is_empty() || text[end..].starts_with(',') {
-                return (value, end);
+                match value {
+                    Value::String(value) => return (value, end),
+                    // A password may well look like an object.
+                    Value::Object(_) if !secret => return (text[..end].to_owned(), end),
+                    _ => {}
+                }
             }
         }
     }
@@ -141,17 +144,53 @@ fn value(text: &str, secret: bool) -> (String, usize) {
     (text[..end].to_owned(), end)
 }
 
+/// redis-py's name for what connections to Sentinel are made with.
+const SENTINEL_KWARGS: &str = "sentinel_kwargs";
+
+/// Takes `sentinel_kwargs`' members as the parameters that feast-rs has for them.
+fn sentinel_kwargs(
+    json: &str,
+    parameters: &mut Parameters,
+    notices: &mut Vec<String>,
+) -> Result<()> {
+    let Ok(Value::Object(members)) = serde_json::from_str(json) else {
+        return Err(invalid(format!(
+            "connection_string: {SENTINEL_KWARGS} must be a JSON object; sentinel_username, \
+             sentinel_password and sentinel_ssl say the same"
+        )));
+    };
+    for (name, value) in members {
+        let value = match value {
+            Value::String(text) => text,
+            value => value.to_string(),
+        };
+        match name.as_str() {
+            "username" | "password" | "ssl" => {
+                parameters.add(&format!("sentinel_{name}"), value, &name, notices);
+            }
+            _ => notices.push(format!(
+                "connection_string: {name} of {SENTINEL_KWARGS} is ignored"
+            )),
+        }
+    }
+    Ok(())
+}
+
 /// Whether `text` can only be the next part after a password.
 fn starts_part(text: &str) -> bool {
     let piece = text.split(',').next().unwrap_or_default();
     match piece.split_once('=') {
-        Some((name, _)) => standing(name.trim()) != Standing::Unknown,
-        None => piece.contains(':') && server(piece.trim()).is_some(),
+        Some((name, _)) => {
+            let name = name.trim();
+            name == SENTINEL_KWARGS || standing(name) != Standing::Unknown
+        }
+        None => piece.contains(':') && server(piece.trim(), REDIS_PORT).is_some(),
     }
 }
 
-/// `host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6 address.
-fn server(text: &str) -> Option<Address> {
+/// `host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6 address; `default` is the port of one
+/// without.
+pub(super) fn server(text: &str, default: u16) -> Option<Address> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (host, rest) = rest.split_once(']')?;
         let address = host.split('%').next().unwrap_or_default();
@@ -174,7 +213,7 @@ fn server(text: &str) -> Option<Address> {
         (host, port)
     };
     let port = match port {
-        None => DEFAULT_PORT,
+        None => default,
         Some(port) if port.bytes().all(|digit| digit.is_ascii_digit()) => port.parse().ok()?,
         Some(_) => return None,
     };
@@ -184,16 +223,23 @@ fn server(text: &str) -> Option<Address> {
     })
 }
 
-fn server_url(rest: &str, tls: bool, notices: &mut Vec<String>) -> Result<ConnectionString> {
+fn server_url(
+    rest: &str,
+    tls: bool,
+    port: u16,
+    notices: &mut Vec<String>,
+) -> Result<ConnectionString> {
     for (login, location) in splits(rest) {
         let (place, query) = location.split_once('?').unwrap_or((location, ""));
-        let (host, db) = place.split_once('/').unwrap_or((place, ""));
-        let address = match host {
+        let (hosts, db) = place.split_once('/').unwrap_or((place, ""));
+        let servers: Option<Vec<_>> = match hosts {
             // As in redis-py, `redis:///1` is the local server.
-            "" if login.is_none() || !db.is_empty() => server("localhost"),
-            _ => server(host),
+            "" if login.is_none() || !db.is_empty() => {
+                Some(server("localhost", port)).into_iter().collect()
+            }
+            _ => hosts.split(',').map(|host| server(host, port)).collect(),
         };
-        let Some(address) = address.filter(|_| db.bytes().all(|digit| digit.is_ascii_digit()))
+        let Some(servers) = servers.filter(|_| db.bytes().all(|digit| digit.is_ascii_digit()))
         else {
             continue;
         };
@@ -204,14 +250,14 @@ fn server_url(rest: &str, tls: bool, notices: &mut Vec<String>) -> Result<Connec
         read_login(login, &mut parameters, notices)?;
         read_query(query, &mut parameters, notices)?;
         return Ok(ConnectionString {
-            address: Some(address),
+            servers,
             tls,
             parameters,
         });
     }
     Err(invalid(
         "connection_string is no valid URL; write it as \
-         redis://user:password@host:port/db?parameter=value, with the special characters of the \
+         redis://user:password@host:port,host:port/db?parameter=value, with the special characters of the \
          password percent-encoded, or give the password under its own key",
     ))
 }
@@ -226,7 +272,7 @@ fn unix_url(rest: &str, notices: &mut Vec<String>) -> Result<ConnectionString> {
         read_login(login, &mut parameters, notices)?;
         read_query(query, &mut parameters, notices)?;
         return Ok(ConnectionString {
-            address: Some(Address::Unix(percent_decoded(path)?.into())),
+            servers: vec![Address::Unix(percent_decoded(path)?.into())],
             tls: false,
             parameters,
         });

@@ -66,6 +66,12 @@ impl Parameters {
                     }
                     number.to_string()
                 }
+                Some(Value::Array(items)) if name == "replicas" => {
+                    let servers: Option<Vec<_>> = items.iter().map(Value::as_str).collect();
+                    let servers =
+                        servers.ok_or_else(|| invalid("replicas must be a list of host:port"))?;
+                    servers.join(",")
+                }
                 Some(Value::Array(_) | Value::Object(_)) => {
                     return Err(invalid(format!("{name} must be a single value")));
                 }
@@ -142,6 +148,26 @@ impl Parameters {
             .transpose()
     }
 
+    /// A number from `least` to `most`.
+    pub(super) fn decimal(&self, name: &str, least: f64, most: f64) -> Result<Option<f64>> {
+        self.text(name)
+            .filter(|text| !is_none(text))
+            .map(|text| text.trim().parse().ok())
+            .map(|number| {
+                number
+                    .filter(|number| (least..=most).contains(number))
+                    .ok_or_else(|| {
+                        invalid(format!("{name} must be a number from {least} to {most}"))
+                    })
+            })
+            .transpose()
+    }
+
+    /// The first of `names` that is given.
+    pub(super) fn any_of(&self, names: &[&'static str]) -> Option<&'static str> {
+        names.iter().copied().find(|name| self.text(name).is_some())
+    }
+
     /// A time in seconds, `default` if it is not given; `None` is no limit.
     pub(super) fn seconds(
         &self,
@@ -185,7 +211,15 @@ impl Parameters {
 
 /// Whether the value is text, which YAML must not have turned into anything else.
 fn is_text(name: &str) -> bool {
-    matches!(name, "password" | "auth_token" | "username" | "client_name")
+    matches!(
+        name,
+        "password"
+            | "auth_token"
+            | "username"
+            | "client_name"
+            | "sentinel_password"
+            | "sentinel_username"
+    )
 }
 
 fn is_none(text: &str) -> bool {

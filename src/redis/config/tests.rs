@@ -2,16 +2,25 @@
 
 use serde_json::json;
 
+use super::deployment::*;
 use super::*;
 use crate::redis::tls::Verification;
 
+fn deployment(settings: &serde_json::Value) -> Result<DeploymentConfig> {
+    DeploymentConfig::from_json(&settings.to_string())
+}
+
 fn read(settings: &serde_json::Value) -> Result<RedisConfig> {
-    RedisConfig::from_json(&settings.to_string())
+    deployment(settings).map(|config| (*config.node).clone())
 }
 
 fn string(connection_string: &str) -> RedisConfig {
     read(&json!({ "connection_string": connection_string }))
         .unwrap_or_else(|error| panic!("{connection_string}: {error}"))
+}
+
+fn notices(settings: &serde_json::Value) -> Vec<String> {
+    deployment(settings).unwrap().notices
 }
 
 fn refusal(settings: &serde_json::Value) -> String {
@@ -34,11 +43,13 @@ fn username(config: &RedisConfig) -> Option<&str> {
 
 #[test]
 fn defaults() {
-    let config = read(&json!({"type": "feast_rs.RedisOnlineStore", "key_ttl_seconds": 5})).unwrap();
+    let settings = json!({"type": "feast_rs.RedisOnlineStore", "key_ttl_seconds": 5});
+    assert!(notices(&settings).is_empty());
+    let config = read(&settings).unwrap();
     assert_eq!(config.address.to_string(), "localhost:6379");
     assert_eq!(config.db, 0);
     assert_eq!(config.credentials, None);
-    assert!(config.tls.is_none() && config.keepalive && config.notices.is_empty());
+    assert!(config.tls.is_none() && config.keepalive);
     assert_eq!(config.connect_timeout, Some(Duration::from_secs(5)));
     assert_eq!(config.socket_timeout, Some(Duration::from_secs(10)));
     assert_eq!(config.request_timeout, Some(Duration::from_secs(10)));
@@ -165,12 +176,14 @@ fn parameters_mean_the_same_in_every_form() {
     };
     let mut own = parameters.clone();
     own["connection_string"] = "h:1".into();
-    for config in [
-        read(&own).unwrap(),
-        string(&format!("h:1,{}", pairs(","))),
-        string(&format!("redis://h:1?{}", pairs("&"))),
-        string(&format!("rediss://u:p@h:1/3?{}", pairs("&"))),
+    for settings in [
+        own,
+        json!({"connection_string": format!("h:1,{}", pairs(","))}),
+        json!({"connection_string": format!("redis://h:1?{}", pairs("&"))}),
+        json!({"connection_string": format!("rediss://u:p@h:1/3?{}", pairs("&"))}),
     ] {
+        assert_eq!(notices(&settings), Vec::<String>::new());
+        let config = read(&settings).unwrap();
         assert_eq!(config.address.to_string(), "h:1");
         assert_eq!(
             (config.db, config.pool_size, config.keepalive),
@@ -187,7 +200,6 @@ fn parameters_mean_the_same_in_every_form() {
             (login.username.unwrap().expose(), login.password.expose()),
             ("u", "p")
         );
-        assert_eq!(config.notices, Vec::<String>::new());
     }
 }
 
@@ -227,57 +239,51 @@ fn time_limits() {
 
 #[test]
 fn what_is_ignored_is_said() {
-    let azure = string("x.redis.cache.windows.net:6380,password=a=,ssl=True,abortConnect=False");
-    assert!(azure.tls.is_some());
+    let noticed = |text: &str| notices(&json!({ "connection_string": text }));
+    let azure = "x.redis.cache.windows.net:6380,password=a=,ssl=True,abortConnect=False";
+    assert!(string(azure).tls.is_some());
     assert_eq!(
-        azure.notices,
+        noticed(azure),
         ["connection_string: abortConnect is ignored"]
     );
 
-    let several = string("r1:1,r2:2,skip_full_coverage_check=true,r3:3,misspelt=1");
-    assert_eq!(several.address.to_string(), "r1:1");
-    assert_eq!(several.notices.len(), 3);
-    assert!(several.notices[1].contains("misspelt"));
+    let several = "r1:1,r2:2,skip_full_coverage_check=true,r3:3,misspelt=1";
+    assert_eq!(string(several).address.to_string(), "r1:1");
+    assert_eq!(noticed(several).len(), 3);
+    assert!(noticed(several)[1].contains("misspelt"));
+    assert!(noticed(several)[2].contains("names 3 servers"));
 
     // After a password, an unknown name may be a piece of it.
-    let tail = string("h,password=a,db=0,tail=1");
     assert_eq!(
-        tail.notices,
+        noticed("h,password=a,db=0,tail=1"),
         ["connection_string: part 4 is unknown and ignored"]
     );
 
-    let client = read(&json!({"client": "glide", "redis_type": "redis"})).unwrap();
-    assert!(client.notices[0].contains("glide"));
-    let digits = read(&json!({"password": 12345})).unwrap();
-    assert_eq!(password(&digits), Some("12345"));
-    assert!(digits.notices[0].contains("quotes") && !digits.notices[0].contains("12345"));
+    let client = notices(&json!({"client": "glide", "redis_type": "redis"}));
+    assert!(client[0].contains("glide"));
+    let digits = json!({"password": 12345});
+    assert_eq!(password(&read(&digits).unwrap()), Some("12345"));
+    let said = &notices(&digits)[0];
+    assert!(said.contains("quotes") && !said.contains("12345"));
 }
 
 #[test]
 fn a_key_of_its_own_wins_over_the_string() {
-    let config = read(&json!({
+    let settings = json!({
         "connection_string": "redis://:old@h:1/2?max_connections=3",
         "auth_token": "new", "db": 4, "redis_pool_size": 5,
-    }))
-    .unwrap();
+    });
+    let config = read(&settings).unwrap();
     assert_eq!(password(&config), Some("new"));
     assert_eq!((config.db, config.pool_size), (4, 5));
-    assert_eq!(config.notices.len(), 3);
-    let same = read(&json!({"connection_string": "h,password=a", "password": "a"})).unwrap();
-    assert_eq!(same.notices, Vec::<String>::new());
+    assert_eq!(notices(&settings).len(), 3);
+    let same = notices(&json!({"connection_string": "h,password=a", "password": "a"}));
+    assert_eq!(same, Vec::<String>::new());
 }
 
 #[test]
 fn refusals_name_the_parameter_and_no_secret() {
     for (settings, name) in [
-        (
-            json!({"redis_type": "redis_cluster"}),
-            "redis_cluster is not supported",
-        ),
-        (
-            json!({"redis_type": "redis_sentinel"}),
-            "redis_sentinel is not supported",
-        ),
         (json!({"redis_type": "other"}), "redis_type"),
         (json!({"client": "other"}), "client"),
         (json!({"connection_string": 6379}), "connection_string"),
@@ -296,7 +302,7 @@ fn refusals_name_the_parameter_and_no_secret() {
             "URL",
         ),
         (
-            json!({"connection_string": "redis://:s3cret@h1:1,h2:2"}),
+            json!({"connection_string": "redis://:s3cret@h1:1,h2:x"}),
             "URL",
         ),
         (
@@ -355,7 +361,7 @@ fn refusals_name_the_parameter_and_no_secret() {
         assert!(message.contains(name), "{settings}: {message}");
         assert!(!message.contains("s3"), "{settings}: {message}");
     }
-    let broken = RedisConfig::from_json("{\"password\": \"s3cret").unwrap_err();
+    let broken = DeploymentConfig::from_json("{\"password\": \"s3cret").unwrap_err();
     assert!(!broken.to_string().contains("s3"));
 }
 
@@ -393,7 +399,7 @@ proptest::proptest! {
         let _ = read(&json!({ "connection_string": text }));
         let _ = read(&json!({ "connection_string": format!("redis://{text}") }));
         let _ = read(&json!({ "connection_string": format!("h,password={text}") }));
-        let _ = RedisConfig::from_json(&text);
+        let _ = DeploymentConfig::from_json(&text);
     }
 
     #[test]

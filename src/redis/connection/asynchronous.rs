@@ -10,9 +10,9 @@ use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::blocking::{has_ended, prepare};
-use super::exchange::{Step, begin};
+use super::exchange::{Exchange, Step};
 use super::patience::Patience;
+use super::socket::{has_ended, prepare};
 use super::{Health, failure, located, unreachable};
 use crate::error::{Error, Result};
 use crate::redis::command::Commands;
@@ -38,7 +38,7 @@ impl AsyncConnection {
     pub(super) async fn open(
         config: &Arc<RedisConfig>,
         tls: Option<Arc<ClientConfig>>,
-        patience: &Patience<'_>,
+        patience: &Patience,
     ) -> Result<Self> {
         let address = &config.address;
         let stream = patience.bound(reach(config, patience)).await;
@@ -81,7 +81,7 @@ impl AsyncConnection {
         &mut self,
         commands: &Commands,
         sink: &mut S,
-        patience: &Patience<'_>,
+        patience: &Patience,
     ) -> Result<()> {
         match &mut self.stream {
             Stream::Tcp(stream) => talk(stream, &mut self.health, commands, sink, patience).await,
@@ -118,21 +118,28 @@ async fn talk<S: ReplySink + ?Sized>(
     health: &mut Health,
     commands: &Commands,
     sink: &mut S,
-    patience: &Patience<'_>,
+    patience: &Patience,
 ) -> Result<()> {
     *health = Health::Busy;
-    let mut exchange = begin(commands, patience.address());
+    let mut exchange = Exchange::default();
     let mut turn = async || -> Result<()> {
         loop {
-            match exchange.step(sink.replies())? {
-                Step::Write(bytes) => exchange.sent(write_all(stream, bytes, patience).await)?,
-                Step::Read => {
-                    let read = patience.bound(stream.read(sink.space()?)).await;
-                    let n = exchange.received(read)?;
-                    sink.advance(n)?;
-                }
+            let done = match exchange.step(commands, sink.replies())? {
+                Step::Write(bytes) => write_all(stream, bytes, patience)
+                    .await
+                    .map(|()| exchange.sent(bytes.len())),
+                Step::Read => match patience.bound(stream.read(sink.space()?)).await {
+                    Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+                    Ok(n) => {
+                        exchange.received();
+                        sink.advance(n)?;
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                },
                 Step::Done => return Ok(()),
-            }
+            };
+            done.map_err(|error| exchange.failed(error, patience.address()))?;
         }
     };
     let outcome = turn().await;
@@ -147,7 +154,7 @@ async fn talk<S: ReplySink + ?Sized>(
 async fn write_all(
     stream: &mut (impl AsyncWrite + Unpin),
     mut bytes: &[u8],
-    patience: &Patience<'_>,
+    patience: &Patience,
 ) -> io::Result<()> {
     while !bytes.is_empty() {
         match patience.bound(stream.write(bytes)).await? {
@@ -159,7 +166,7 @@ async fn write_all(
 }
 
 /// The first of the server's addresses that answers. Each gets its share of the time.
-async fn reach(config: &RedisConfig, patience: &Patience<'_>) -> io::Result<Stream> {
+async fn reach(config: &RedisConfig, patience: &Patience) -> io::Result<Stream> {
     let (host, port) = match &config.address {
         Address::Unix(path) => return UnixStream::connect(path).await.map(Stream::Unix),
         Address::Tcp { host, port } => (host.as_str(), *port),

@@ -10,7 +10,7 @@ use crate::redis::config::Address;
 /// What to do next with the socket.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum Step<'c> {
-    /// Write all of this.
+    /// Write this, or as much of it as goes.
     Write(&'c [u8]),
     /// Read what there is.
     Read,
@@ -20,70 +20,56 @@ pub(super) enum Step<'c> {
 
 /// One pipeline on its way: two segments are unanswered at the most, so that the server has the
 /// next one at hand while it answers, and neither side has to hold more than that.
-pub(super) struct Exchange<'c, S> {
-    address: &'c Address,
-    segments: S,
+#[derive(Debug, Default)]
+pub(super) struct Exchange {
+    /// The segment to write next, or being written.
+    segment: usize,
+    /// How many bytes of it are written.
+    written: usize,
     /// How many replies complete the unanswered segments, oldest first.
     due: [Option<usize>; 2],
-    replies: usize,
     answered: bool,
     lost: bool,
 }
 
-/// Begins the exchange of `commands` with the server at `address`.
-pub(super) fn begin<'c>(
-    commands: &'c Commands,
-    address: &'c Address,
-) -> Exchange<'c, impl Iterator<Item = (&'c [u8], usize)>> {
-    Exchange {
-        address,
-        segments: commands.segments(),
-        due: [None, None],
-        replies: commands.len(),
-        answered: false,
-        lost: false,
-    }
-}
-
-impl<'c, S: Iterator<Item = (&'c [u8], usize)>> Exchange<'c, S> {
-    /// What to do when `replies` are complete.
-    pub fn step(&mut self, replies: usize) -> Result<Step<'c>> {
+impl Exchange {
+    /// What to do when `replies` of those to `commands` are complete.
+    pub fn step<'c>(&mut self, commands: &'c Commands, replies: usize) -> Result<Step<'c>> {
         while self.due[0].is_some_and(|due| replies >= due) {
             self.due = [self.due[1].take(), None];
         }
         if let Some(place) = self.due.iter_mut().find(|due| due.is_none())
-            && let Some((bytes, due)) = self.segments.next()
+            && let Some((bytes, due)) = commands.segment(self.segment)
         {
+            if self.written < bytes.len() {
+                return Ok(Step::Write(&bytes[self.written..]));
+            }
             *place = Some(due);
-            return Ok(Step::Write(bytes));
+            self.segment += 1;
+            self.written = 0;
+            return self.step(commands, replies);
         }
         if self.due[0].is_some() {
             return Ok(Step::Read);
         }
-        if replies > self.replies {
+        let expected = commands.len();
+        if replies > expected {
             return Err(Error::new(
                 ErrorKind::Protocol,
-                format!("{replies} replies came to {} commands", self.replies),
+                format!("{replies} replies came to {expected} commands"),
             ));
         }
         Ok(Step::Done)
     }
 
-    /// Takes note of a write.
-    pub fn sent(&mut self, result: io::Result<()>) -> Result<()> {
-        result.map_err(|error| self.failed(error))
+    /// Takes note of `n` bytes written.
+    pub fn sent(&mut self, n: usize) {
+        self.written += n;
     }
 
-    /// Takes note of a read; gives the number of bytes, which is not 0.
-    pub fn received(&mut self, result: io::Result<usize>) -> Result<usize> {
-        match result {
-            Ok(0) => Err(self.failed(io::ErrorKind::UnexpectedEof.into())),
-            Ok(n) => {
-                self.answered = true;
-                Ok(n)
-            }
-            Err(error) => Err(self.failed(error)),
-        }
+    /// Takes note of bytes read.
+    pub fn received(&mut self) {
+        self.answered = true;
     }
 
     /// Whether the connection ended before a byte of reply came.
@@ -91,12 +77,13 @@ impl<'c, S: Iterator<Item = (&'c [u8], usize)>> Exchange<'c, S> {
         self.lost
     }
 
-    fn failed(&mut self, error: io::Error) -> Error {
+    /// Takes note of a failure to write to `address`, or to read from it; gives this crate's error.
+    pub fn failed(&mut self, error: io::Error, address: &Address) -> Error {
         if is_ours(&error) {
-            return failure(self.address, error);
+            return failure(address, error);
         }
         self.lost = !self.answered;
-        lost(self.address, &error)
+        lost(address, &error)
     }
 }
 
@@ -104,8 +91,19 @@ impl<'c, S: Iterator<Item = (&'c [u8], usize)>> Exchange<'c, S> {
 mod tests {
     use super::*;
 
-    fn address() -> Address {
-        Address::Unix("/test".into())
+    /// What the exchange does as replies come: each segment is written in one go.
+    fn steps(commands: &Commands, replies: &[usize]) -> String {
+        let mut exchange = Exchange::default();
+        let step = |&replies: &usize| match exchange.step(commands, replies).unwrap() {
+            Step::Write(bytes) => {
+                let n = bytes.len();
+                exchange.sent(n);
+                'w'
+            }
+            Step::Read => 'r',
+            Step::Done => 'd',
+        };
+        replies.iter().map(step).collect()
     }
 
     #[test]
@@ -114,16 +112,8 @@ mod tests {
         for _ in 0..4 {
             commands.push(&[b"ECHO", &vec![b'x'; 70_000]]);
         }
-        let address = address();
-        let mut exchange = begin(&commands, &address);
-        let mut step = |replies| match exchange.step(replies).unwrap() {
-            Step::Write(_) => 'w',
-            Step::Read => 'r',
-            Step::Done => 'd',
-        };
         let replies = [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4];
-        let steps: String = replies.into_iter().map(&mut step).collect();
-        assert_eq!(steps, "wwrrwrwrrrd");
+        assert_eq!(steps(&commands, &replies), "wwrrwrwrrrd");
     }
 
     #[test]
@@ -132,29 +122,39 @@ mod tests {
         for _ in 0..3 {
             commands.push(&[b"ECHO", &vec![b'x'; 70_000]]);
         }
-        let address = address();
-        let mut exchange = begin(&commands, &address);
-        for _ in 0..2 {
-            assert!(matches!(exchange.step(0).unwrap(), Step::Write(_)));
+        assert_eq!(steps(&commands, &[0, 0, 2, 2, 3]), "wwwrd");
+    }
+
+    #[test]
+    fn a_segment_is_written_in_as_many_parts_as_it_takes() {
+        let mut commands = Commands::default();
+        commands.push(&[b"PING"]);
+        let (whole, _) = commands.segment(0).unwrap();
+        let mut exchange = Exchange::default();
+        for from in [0, 1, 7] {
+            assert_eq!(
+                exchange.step(&commands, 0).unwrap(),
+                Step::Write(&whole[from..])
+            );
+            exchange.sent(if from == 0 { 1 } else { 6 });
         }
-        assert!(matches!(exchange.step(2).unwrap(), Step::Write(_)));
-        assert_eq!(exchange.step(2).unwrap(), Step::Read);
-        assert_eq!(exchange.step(3).unwrap(), Step::Done);
+        exchange.sent(whole.len() - 13);
+        assert_eq!(exchange.step(&commands, 0).unwrap(), Step::Read);
+        assert_eq!(exchange.step(&commands, 1).unwrap(), Step::Done);
     }
 
     #[test]
     fn too_many_replies_are_an_error() {
         let mut commands = Commands::default();
         commands.push(&[b"PING"]);
-        let address = address();
-        let mut exchange = begin(&commands, &address);
-        assert!(matches!(exchange.step(0).unwrap(), Step::Write(_)));
-        assert_eq!(exchange.step(2).unwrap_err().kind(), ErrorKind::Protocol);
+        let mut exchange = Exchange::default();
+        exchange.sent(commands.byte_len());
+        let error = exchange.step(&commands, 2).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Protocol);
     }
 
     #[test]
     fn nothing_to_send_is_done() {
-        let (commands, address) = (Commands::default(), address());
-        assert_eq!(begin(&commands, &address).step(0).unwrap(), Step::Done);
+        assert_eq!(steps(&Commands::default(), &[0]), "d");
     }
 }

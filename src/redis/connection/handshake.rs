@@ -4,6 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::redis::command::Commands;
 use crate::redis::config::RedisConfig;
 use crate::redis::reply::{ReplySink, is_transient};
+use crate::redis::tree::{Replies, Reply};
 
 /// More than any server says to these commands.
 const GREETING_LIMIT: usize = 16 * 1024;
@@ -14,12 +15,15 @@ enum Stage {
     Auth,
     Name,
     Select,
+    ReadOnly,
+    Role,
     Ping,
 }
 
 /// The first commands on a connection, all in one write: log in, take a name, select the
-/// database, and ping, so that a server that wants a password, is still loading its data, or is
-/// no Redis at all is found out here, where the message can say what to do.
+/// database, say that a replica may answer or make sure that it is none, and ping, so that a server
+/// that wants a password, is still loading its data, or is no Redis at all is found out here, where
+/// the message can say what to do.
 pub(super) struct Handshake {
     commands: Commands,
     stages: Vec<Stage>,
@@ -46,6 +50,12 @@ impl Handshake {
             let db = config.db.to_string();
             handshake.push(Stage::Select, &[b"SELECT", db.as_bytes()]);
         }
+        if config.read_only {
+            handshake.push(Stage::ReadOnly, &[b"READONLY"]);
+        }
+        if config.must_be_primary {
+            handshake.push(Stage::Role, &[b"ROLE"]);
+        }
         handshake.push(Stage::Ping, &[b"PING"]);
         handshake
     }
@@ -59,6 +69,14 @@ impl Handshake {
         &self.commands
     }
 
+    /// Takes in the answers.
+    pub fn greeting(&self) -> Greeting {
+        Greeting {
+            replies: Replies::new(self.stages.len(), GREETING_LIMIT),
+            begun: false,
+        }
+    }
+
     /// The verdict: the first error that the server said, else how the exchange went.
     pub fn judge(
         &self,
@@ -66,26 +84,40 @@ impl Handshake {
         outcome: Result<()>,
         config: &RedisConfig,
     ) -> Result<()> {
-        for (stage, line) in self.stages.iter().zip(greeting.lines()) {
-            if let Some(words) = line.strip_prefix(b"-") {
-                let words = String::from_utf8_lossy(words);
-                // An ACL may forbid PING, and a proxy may not know it; a server that cannot save its
-                // data refuses it with the writes, and answers reads.
-                let harmless = ["NOPERM", "ERR unknown", "MISCONF"];
-                let harmless = harmless.iter().any(|code| words.starts_with(code));
-                if *stage != Stage::Ping || !harmless {
-                    return Err(refusal(*stage, &words, config));
+        let address = &config.address;
+        for (stage, reply) in self.stages.iter().zip(greeting.replies.found()) {
+            match reply {
+                Reply::Error(words) if !is_harmless(*stage, words) => {
+                    return Err(refusal(*stage, words, config));
                 }
+                Reply::Array(role) if *stage == Stage::Role && !is_primary(role) => {
+                    let message = format!("redis at {address} is no primary any more");
+                    return Err(Error::new(ErrorKind::Connection, message));
+                }
+                _ => {}
             }
         }
         outcome.map_err(|error| match error.kind() {
-            ErrorKind::Protocol => error.context(format_args!("redis at {}", config.address)),
-            ErrorKind::Connection if config.tls.is_none() && greeting.bytes.is_empty() => {
+            ErrorKind::Protocol => error.context(format_args!("redis at {address}")),
+            ErrorKind::Connection if config.tls.is_none() && !greeting.begun => {
                 error.context("logging in failed (if TLS is spoken there, set ssl: true)")
             }
             _ => error,
         })
     }
+}
+
+/// Whether the connection serves all the same. An ACL may forbid PING and ROLE, and a proxy may not
+/// know them; a server that cannot save its data refuses PING with the writes, and answers reads.
+fn is_harmless(stage: Stage, words: &str) -> bool {
+    let harmless = ["NOPERM", "ERR unknown", "MISCONF"];
+    matches!(stage, Stage::Ping | Stage::Role)
+        && harmless.iter().any(|code| words.starts_with(code))
+}
+
+/// What ROLE says of a primary.
+fn is_primary(role: &[Reply]) -> bool {
+    matches!(role.first(), Some(Reply::Bytes(name)) if name == b"master")
 }
 
 fn refusal(stage: Stage, words: &str, config: &RedisConfig) -> Error {
@@ -117,14 +149,19 @@ fn refusal(stage: Stage, words: &str, config: &RedisConfig) -> Error {
                 "; check db against the server's own number of databases",
             ),
             Stage::Name => ("refused the client_name".to_owned(), ""),
-            Stage::Ping => ("is not ready".to_owned(), ""),
+            Stage::ReadOnly => (
+                "refused to be read from as a node of a cluster".to_owned(),
+                "; if it is a standalone server, set redis_type: redis",
+            ),
+            Stage::Role | Stage::Ping => ("is not ready".to_owned(), ""),
         }
     };
     let shown = without_secrets(words, config);
     let error = Error::new(
         ErrorKind::Server,
         format!("redis at {address} {what}: {shown}{advice}"),
-    );
+    )
+    .at_login();
     if is_transient(words) {
         error.transient()
     } else {
@@ -147,67 +184,62 @@ fn without_secrets(words: &str, config: &RedisConfig) -> String {
     words
 }
 
-/// The answers to a handshake: a line each.
-#[derive(Default)]
+/// The answers to a handshake, as far as they have come.
 pub(super) struct Greeting {
-    bytes: Vec<u8>,
-    space: Vec<u8>,
-    replies: usize,
-}
-
-impl Greeting {
-    fn lines(&self) -> impl Iterator<Item = &[u8]> {
-        self.bytes
-            .split_inclusive(|&byte| byte == b'\n')
-            .filter_map(|line| line.strip_suffix(b"\r\n"))
-    }
+    replies: Replies,
+    /// Whether a byte has come.
+    begun: bool,
 }
 
 impl ReplySink for Greeting {
     fn space(&mut self) -> Result<&mut [u8]> {
-        self.space.resize(1024, 0);
-        Ok(&mut self.space)
+        self.replies.space().map_err(|_| foreign())
     }
 
     fn advance(&mut self, n: usize) -> Result<()> {
-        self.bytes.extend_from_slice(&self.space[..n]);
-        let lines = self.lines().count();
-        let foreign = self
-            .bytes
-            .split_inclusive(|&byte| byte == b'\n')
-            .any(|line| !matches!(line[0], b'+' | b'-'));
-        if foreign || self.bytes.len() > GREETING_LIMIT {
-            return Err(Error::new(
-                ErrorKind::Protocol,
-                "the server's answer is not Redis' protocol; is it Redis that listens there, and \
-                 without TLS?",
-            ));
+        self.begun |= n > 0;
+        self.replies.advance(n).map_err(|_| foreign())?;
+        // What listens there may wait for more than it was told, so that its line never ends.
+        match self.replies.rest().first() {
+            None | Some(b'+' | b'-' | b'*') => Ok(()),
+            Some(_) => Err(foreign()),
         }
-        self.replies = lines;
-        Ok(())
     }
 
     fn replies(&self) -> usize {
-        self.replies
+        self.replies.replies()
     }
+}
+
+fn foreign() -> Error {
+    Error::new(
+        ErrorKind::Protocol,
+        "the server's answer is not Redis' protocol; is it Redis that listens there, and without \
+         TLS?",
+    )
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
 
     use super::*;
+    use crate::redis::config::deployment::DeploymentConfig;
 
     fn config(mut settings: serde_json::Value) -> RedisConfig {
         settings["connection_string"] = "h:1".into();
-        RedisConfig::from_json(&settings.to_string()).unwrap()
+        let config = DeploymentConfig::from_json(&settings.to_string()).unwrap();
+        Arc::unwrap_or_clone(config.node)
     }
 
     fn verdict(config: &RedisConfig, answer: &[u8]) -> Result<()> {
-        let mut greeting = Greeting::default();
+        let handshake = Handshake::new(config);
+        let mut greeting = handshake.greeting();
         greeting.space()?[..answer.len()].copy_from_slice(answer);
         let outcome = greeting.advance(answer.len());
-        Handshake::new(config).judge(&greeting, outcome, config)
+        handshake.judge(&greeting, outcome, config)
     }
 
     #[test]
@@ -232,6 +264,13 @@ mod tests {
             said(json!({"username": "u", "db": 2, "client_name": "c"})),
             "AUTH u  CLIENT SETNAME c SELECT 2 PING "
         );
+        assert_eq!(
+            said(json!({"redis_type": "redis_cluster", "read_from": "replica"})),
+            "READONLY PING "
+        );
+        assert_eq!(said(json!({"redis_type": "redis_cluster"})), "PING ");
+        let sentinel = json!({"redis_type": "redis_sentinel", "password": "p", "db": 1});
+        assert_eq!(said(sentinel), "AUTH p SELECT 1 ROLE PING ");
     }
 
     #[test]
@@ -295,11 +334,39 @@ mod tests {
 
     #[test]
     fn a_greeting_without_end_is_refused() {
-        let mut greeting = Greeting::default();
+        let mut greeting = Handshake::new(&config(json!({}))).greeting();
         let endless = (0..100).find_map(|_| {
-            greeting.space().unwrap().fill(b'+');
-            greeting.advance(1024).err()
+            let space = match greeting.space() {
+                Ok(space) => space,
+                Err(error) => return Some(error),
+            };
+            space.fill(b'+');
+            let n = space.len();
+            greeting.advance(n).err()
         });
         assert_eq!(endless.unwrap().kind(), ErrorKind::Protocol);
+    }
+
+    #[test]
+    fn a_replica_is_no_primary() {
+        let node = config(json!({"redis_type": "redis_sentinel"}));
+        let primary =
+            b"*3\r\n$6\r\nmaster\r\n:3129659\r\n*1\r\n*3\r\n$1\r\nh\r\n$1\r\n2\r\n$1\r\n3\r\n+PONG\r\n";
+        assert!(verdict(&node, primary).is_ok());
+        assert!(verdict(&node, b"-NOPERM no ROLE for you\r\n+PONG\r\n").is_ok());
+        let replica = b"*5\r\n$5\r\nslave\r\n$1\r\nh\r\n:1\r\n$9\r\nconnected\r\n:5\r\n+PONG\r\n";
+        let error = verdict(&node, replica).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Connection);
+        assert!(error.to_string().contains("h:1 is no primary"), "{error}");
+        let replica_node = node.replica_at(node.address.clone());
+        assert!(verdict(&replica_node, b"+PONG\r\n").is_ok());
+    }
+
+    #[test]
+    fn a_standalone_server_is_no_node_of_a_cluster() {
+        let node = config(json!({"redis_type": "redis_cluster", "read_from": "replica"}));
+        let words = b"-ERR This instance has cluster support disabled\r\n+PONG\r\n";
+        let message = verdict(&node, words).unwrap_err().to_string();
+        assert!(message.contains("set redis_type: redis"), "{message}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind};
@@ -9,9 +10,9 @@ use crate::redis::Deadline;
 use crate::redis::config::{Address, RedisConfig};
 
 /// The time limits of one use of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Patience<'a> {
-    address: &'a Address,
+#[derive(Clone, Debug)]
+pub(super) struct Patience {
+    config: Arc<RedisConfig>,
     deadline: Deadline,
     stage: Stage,
 }
@@ -27,11 +28,11 @@ enum Stage {
     Talking { silence: Option<Duration> },
 }
 
-impl<'a> Patience<'a> {
-    pub fn to_connect(config: &'a RedisConfig, deadline: Deadline) -> Self {
+impl Patience {
+    pub fn to_connect(config: &Arc<RedisConfig>, deadline: Deadline) -> Self {
         let limit = config.connect_timeout;
         Self {
-            address: &config.address,
+            config: config.clone(),
             deadline,
             stage: Stage::Connecting {
                 limit: limit.unwrap_or_default(),
@@ -40,9 +41,9 @@ impl<'a> Patience<'a> {
         }
     }
 
-    pub fn to_talk(config: &'a RedisConfig, deadline: Deadline) -> Self {
+    pub fn to_talk(config: &Arc<RedisConfig>, deadline: Deadline) -> Self {
         Self {
-            address: &config.address,
+            config: config.clone(),
             deadline,
             stage: Stage::Talking {
                 silence: config.socket_timeout,
@@ -50,8 +51,8 @@ impl<'a> Patience<'a> {
         }
     }
 
-    pub fn address(&self) -> &'a Address {
-        self.address
+    pub fn address(&self) -> &Address {
+        &self.config.address
     }
 
     /// Until when to wait for a socket that has been silent `since` then.
@@ -77,9 +78,9 @@ impl<'a> Patience<'a> {
             return self
                 .deadline
                 .exceeded()
-                .context(format_args!("{doing} {}", self.address));
+                .context(format_args!("{doing} {}", self.address()));
         }
-        let address = self.address;
+        let address = self.address();
         let message = match self.stage {
             Stage::Connecting { limit, .. } => format!(
                 "redis at {address} gave no connection within {} ms (socket_connect_timeout)",

@@ -1,155 +1,91 @@
-//! A blocking socket that keeps time and can be interrupted.
+//! A socket that never makes its thread wait.
 
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
-use socket2::SockRef;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+use socket2::{Domain, SockAddr, SockRef, Type};
 
-use super::Interrupt;
-use super::patience::Patience;
+/// A connection that has ended must not end the process by a signal. Where there is no such flag
+/// socket2 sets an option of the socket to that effect.
+#[cfg(not(target_vendor = "apple"))]
+const QUIETLY: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const QUIETLY: SendFlags = SendFlags::empty();
 
-/// How much later than asked a socket may wake up. Setting its time limit is a system call, which
-/// this saves for nearly every request.
-const SLACK: Duration = Duration::from_millis(1);
-
-/// The longest sleep of a thread that waits for the server. A signal wakes it, but not one that
-/// comes just before it falls asleep.
-const NAP: Duration = Duration::from_millis(200);
-
-/// A stream of either family.
-pub(super) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Stream {
-    pub fn options(&self) -> SockRef<'_> {
-        match self {
-            Self::Tcp(stream) => SockRef::from(stream),
-            Self::Unix(stream) => SockRef::from(stream),
-        }
-    }
-
-    fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(space),
-            Self::Unix(stream) => stream.read(space),
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write(bytes),
-            Self::Unix(stream) => stream.write(bytes),
-        }
-    }
-}
-
-/// A stream and the time limits that the kernel holds for it; `None` before the first.
-pub(super) struct Socket {
-    pub stream: Stream,
-    read_limit: Option<Duration>,
-    write_limit: Option<Duration>,
-}
+/// A socket of either family. What would block fails as `WouldBlock`.
+pub(super) struct Socket(socket2::Socket);
 
 impl Socket {
-    pub fn new(stream: Stream) -> Self {
-        Self {
-            stream,
-            read_limit: None,
-            write_limit: None,
+    /// Begins to connect. `WouldBlock` is a Unix socket whose backlog is full: nothing tells when
+    /// there is room again.
+    pub fn connect(address: &SockAddr, keepalive: bool) -> io::Result<Self> {
+        let socket = socket2::Socket::new(address.domain(), Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        if address.domain() != Domain::UNIX {
+            prepare(&SockRef::from(&socket), keepalive)?;
         }
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Direction {
-    Read,
-    Write,
-}
-
-/// A socket in use: reads and writes end when patience does or when `interrupt` says so, with
-/// this crate's error inside that of I/O, so that they can work below TLS.
-pub(super) struct Wire<'a> {
-    pub socket: &'a mut Socket,
-    pub patience: &'a Patience<'a>,
-    pub interrupt: Interrupt<'a>,
-}
-
-impl Wire<'_> {
-    fn patiently(
-        &mut self,
-        direction: Direction,
-        mut operation: impl FnMut(&mut Stream) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        let since = Instant::now();
-        let mut now = since;
-        let mut woken = false;
-        loop {
-            let left = match self.patience.until(since) {
-                None => None,
-                Some(until) if until <= now => return Err(self.patience.expired_io()),
-                Some(until) => Some(until - now),
-            };
-            let nap = left.map_or(NAP, |left| left.min(NAP));
-            self.limit(direction, nap, woken)?;
-            match operation(&mut self.socket.stream) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    (self.interrupt)().map_err(io::Error::other)?;
-                }
-                // What these are called differs between systems.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-                    ) =>
-                {
-                    woken = true;
-                    (self.interrupt)().map_err(io::Error::other)?;
-                }
-                result => return result,
-            }
-            now = Instant::now();
+        match socket.connect(address) {
+            Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => Err(error),
+            _ => Ok(Self(socket)),
         }
     }
 
-    /// Has the kernel wake us after `nap`. A limit that is too short is kept, unless it has just
-    /// `woken` us: waking too early costs one round here, once.
-    fn limit(&mut self, direction: Direction, nap: Duration, woken: bool) -> io::Result<()> {
-        let socket = &mut *self.socket;
-        let held = match direction {
-            Direction::Read => &mut socket.read_limit,
-            Direction::Write => &mut socket.write_limit,
-        };
-        // Less would be rounded to no limit at all.
-        let nap = nap.max(SLACK);
-        let fits = held.is_some_and(|held| held <= nap + SLACK && (held == nap || !woken));
-        if fits {
-            return Ok(());
+    /// Whether connecting has succeeded; its error if it failed.
+    pub fn is_connected(&self) -> io::Result<bool> {
+        match self.0.take_error()? {
+            Some(error) => Err(error),
+            None => Ok(self.0.peer_addr().is_ok()),
         }
-        match direction {
-            Direction::Read => socket.stream.options().set_read_timeout(Some(nap))?,
-            Direction::Write => socket.stream.options().set_write_timeout(Some(nap))?,
-        }
-        *held = Some(nap);
-        Ok(())
+    }
+
+    pub fn read(&self, space: &mut [u8]) -> io::Result<usize> {
+        let (n, _) = rustix::io::retry_on_intr(|| {
+            rustix::net::recv(&self.0, &mut *space, RecvFlags::empty())
+        })?;
+        Ok(n)
+    }
+
+    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::retry_on_intr(|| {
+            rustix::net::send(&self.0, bytes, QUIETLY)
+        })?)
+    }
+
+    /// Whether the server has ended the connection while it was idle.
+    pub fn has_ended(&self, tls: bool) -> bool {
+        has_ended(&SockRef::from(&self.0), tls)
     }
 }
 
-impl Read for Wire<'_> {
-    fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
-        self.patiently(Direction::Read, |stream| stream.read(space))
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
-impl Write for Wire<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.patiently(Direction::Write, |stream| stream.write(bytes))
+/// Whether a non-blocking socket is at its end, or, without TLS, has bytes nobody asked for.
+pub(super) fn has_ended(socket: &SockRef<'_>, tls: bool) -> bool {
+    match socket.peek(&mut [std::mem::MaybeUninit::uninit()]) {
+        Ok(0) => true,
+        // TLS has messages of its own, such as session tickets.
+        Ok(_) => !tls,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
     }
+}
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+/// Sets what every TCP connection has: no delay of small writes, and probes that keep idle
+/// connections in the tables of cloud networks and notice within a minute when they aren't.
+pub(super) fn prepare(socket: &SockRef<'_>, keepalive: bool) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    if keepalive {
+        let probes = socket2::TcpKeepalive::new()
+            .with_time(Duration::from_secs(30))
+            .with_interval(Duration::from_secs(10))
+            .with_retries(3);
+        socket.set_tcp_keepalive(&probes)?;
     }
+    Ok(())
 }

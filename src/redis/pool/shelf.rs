@@ -10,7 +10,7 @@ use super::{Counts, TRUSTED};
 /// surplus of a busy hour stays untouched at the bottom.
 pub(super) struct Shelf<C> {
     idle: Mutex<Vec<Idle<C>>>,
-    open: Arc<AtomicUsize>,
+    open: Counter,
 }
 
 struct Idle<C> {
@@ -26,6 +26,21 @@ pub(super) struct Open<C> {
 
 struct Counted(Arc<AtomicUsize>);
 
+/// How many connections are open.
+#[derive(Clone, Default)]
+pub(super) struct Counter(Arc<AtomicUsize>);
+
+impl Counter {
+    /// Counts a new connection in.
+    pub fn count<C>(&self, connection: C) -> Open<C> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Open {
+            connection,
+            _counted: Counted(self.0.clone()),
+        }
+    }
+}
+
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
@@ -36,7 +51,7 @@ impl<C> Default for Shelf<C> {
     fn default() -> Self {
         Self {
             idle: Mutex::default(),
-            open: Arc::default(),
+            open: Counter::default(),
         }
     }
 }
@@ -53,13 +68,14 @@ impl<C> Shelf<C> {
         }
     }
 
+    /// What counts the connections, wherever they are.
+    pub fn counter(&self) -> &Counter {
+        &self.open
+    }
+
     /// Counts a new connection in.
     pub fn count(&self, connection: C) -> Open<C> {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        Open {
-            connection,
-            _counted: Counted(self.open.clone()),
-        }
+        self.open.count(connection)
     }
 
     /// Keeps a connection for the next request.
@@ -77,7 +93,7 @@ impl<C> Shelf<C> {
     pub fn counts(&self) -> Counts {
         Counts {
             idle: self.idle().len(),
-            open: self.open.load(Ordering::Relaxed),
+            open: self.open.0.load(Ordering::Relaxed),
         }
     }
 

@@ -1,91 +1,105 @@
-//! How many threads may use a connection at a time, and in which order the others follow.
+//! How many requests may use a connection at a time, and in which order the others follow.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::error::Result;
-use crate::redis::Deadline;
-use crate::redis::connection::{Interrupt, WATCH};
+use crate::redis::connection::Bell;
 
 /// A counting semaphore that serves in the order of asking. Without the order, a thread that asks
 /// again at once would pass those that are still waking up, for as long as it likes.
-pub(super) struct Turnstile {
-    state: Mutex<State>,
-    changed: Condvar,
-}
+pub(super) struct Turnstile(Mutex<State>);
 
 struct State {
     free: usize,
-    waiting: VecDeque<u64>,
+    waiting: VecDeque<(u64, Arc<Bell>)>,
     next_ticket: u64,
+}
+
+impl State {
+    /// Lets the first in the queue look whether it is its turn.
+    fn call(&self) {
+        if self.free > 0
+            && let Some((_, bell)) = self.waiting.front()
+        {
+            bell.ring();
+        }
+    }
 }
 
 /// The right to use one connection, until it is dropped.
 pub(super) struct Turn<'a>(&'a Turnstile);
 
+/// A place in the queue, until it is dropped.
+pub(super) struct Queued<'a> {
+    turnstile: &'a Turnstile,
+    ticket: u64,
+}
+
 impl Turnstile {
     pub fn new(places: usize) -> Self {
-        Self {
-            state: Mutex::new(State {
-                free: places,
-                waiting: VecDeque::new(),
-                next_ticket: 0,
-            }),
-            changed: Condvar::new(),
-        }
+        Self(Mutex::new(State {
+            free: places,
+            waiting: VecDeque::new(),
+            next_ticket: 0,
+        }))
     }
 
-    /// Waits for a turn; `None` if `deadline` came first.
-    pub fn enter(&self, deadline: Deadline, interrupt: Interrupt<'_>) -> Result<Option<Turn<'_>>> {
+    /// A turn, if nobody has to be waited for.
+    pub fn enter(&self) -> Option<Turn<'_>> {
         let mut state = self.state();
-        if state.free > 0 && state.waiting.is_empty() {
-            state.free -= 1;
-            return Ok(Some(Turn(self)));
+        if state.free == 0 || !state.waiting.is_empty() {
+            return None;
         }
+        state.free -= 1;
+        Some(Turn(self))
+    }
+
+    /// Joins the queue; `bell` is rung when it may be our turn.
+    pub fn queue(&self, bell: &Arc<Bell>) -> Queued<'_> {
+        let mut state = self.state();
         let ticket = state.next_ticket;
         state.next_ticket += 1;
-        state.waiting.push_back(ticket);
-        loop {
-            let left = deadline
-                .instant()
-                .map(|end| end.saturating_duration_since(Instant::now()));
-            let wait = left.map_or(WATCH, |left| left.min(WATCH));
-            (state, _) = self
-                .changed
-                .wait_timeout(state, wait)
-                .unwrap_or_else(PoisonError::into_inner);
-            if state.free > 0 && state.waiting.front() == Some(&ticket) {
-                state.free -= 1;
-                state.waiting.pop_front();
-                self.wake(state);
-                return Ok(Some(Turn(self)));
-            }
-            let over = deadline.instant().is_some_and(|end| end <= Instant::now());
-            // Whatever `interrupt` does, it must not be done under the lock.
-            drop(state);
-            let verdict = interrupt();
-            state = self.state();
-            if over || verdict.is_err() {
-                state.waiting.retain(|&other| other != ticket);
-                self.wake(state);
-                return verdict.map(|()| None);
-            }
-        }
-    }
-
-    /// Lets the waiting threads look whether it is their turn.
-    fn wake(&self, state: MutexGuard<'_, State>) {
-        let any = state.free > 0 && !state.waiting.is_empty();
-        drop(state);
-        if any {
-            self.changed.notify_all();
+        state.waiting.push_back((ticket, bell.clone()));
+        // The last turn may have ended since it was asked for.
+        state.call();
+        Queued {
+            turnstile: self,
+            ticket,
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in here can be left half done by a panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'a> Queued<'a> {
+    /// A turn, if it is ours.
+    pub fn turn(&self) -> Option<Turn<'a>> {
+        let mut state = self.turnstile.state();
+        let first = state.waiting.front()?.0;
+        if state.free == 0 || first != self.ticket {
+            return None;
+        }
+        state.free -= 1;
+        state.waiting.pop_front();
+        state.call();
+        Some(Turn(self.turnstile))
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        let mut state = self.turnstile.state();
+        if let Some(at) = state
+            .waiting
+            .iter()
+            .position(|(ticket, _)| *ticket == self.ticket)
+        {
+            state.waiting.remove(at);
+            state.call();
+        }
     }
 }
 
@@ -93,6 +107,6 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.free += 1;
-        self.0.wake(state);
+        state.call();
     }
 }

@@ -1,0 +1,163 @@
+//! Replies as they came, with where each ends: for whoever puts the replies of several servers back
+//! into one order before anything looks inside.
+
+use super::reply::{self, ReplyBuffer, ReplySink, malformed};
+use crate::error::Result;
+
+/// Collects the replies to one pipeline of one server.
+#[derive(Debug)]
+pub struct RawReplies {
+    buffer: ReplyBuffer,
+    ends: Vec<usize>,
+    due: usize,
+    /// Where the next unscanned byte is.
+    at: usize,
+    /// How many items of the reply at `at` are still to come, items within items counted in.
+    left: usize,
+    sent_again: bool,
+}
+
+impl RawReplies {
+    /// A collector of `due` replies, `expected` bytes of them and `limit` at the most.
+    #[must_use]
+    pub fn new(due: usize, expected: usize, limit: usize) -> Self {
+        Self {
+            buffer: ReplyBuffer::new(expected, limit),
+            ends: Vec::with_capacity(due),
+            due,
+            at: 0,
+            left: 0,
+            sent_again: false,
+        }
+    }
+
+    /// The bytes of a reply.
+    #[must_use]
+    pub fn reply(&self, reply: usize) -> &[u8] {
+        let start = match reply {
+            0 => 0,
+            _ => self.ends[reply - 1],
+        };
+        &self.buffer.filled()[start..self.ends[reply]]
+    }
+
+    /// The server's words, if a reply is an error.
+    #[must_use]
+    pub fn error(&self, reply: usize) -> Option<String> {
+        match self.reply(reply) {
+            [b'-', words @ .., b'\r', b'\n'] => Some(reply::error_text(words)),
+            _ => None,
+        }
+    }
+
+    /// Whether the server may have run the commands twice.
+    #[must_use]
+    pub fn were_sent_again(&self) -> bool {
+        self.sent_again
+    }
+
+    fn scan(&mut self) -> Result<()> {
+        let bytes = self.buffer.filled();
+        while let Some(&sigil) = bytes.get(self.at) {
+            if self.left == 0 {
+                if self.ends.len() == self.due {
+                    let what = "more was sent than was asked for";
+                    return Err(malformed(what, self.at, bytes));
+                }
+                self.left = 1;
+            }
+            if sigil == b'$' {
+                let Some(bulk) = reply::bulk(bytes, self.at)? else {
+                    return Ok(());
+                };
+                self.at = bulk.next;
+            } else {
+                if !matches!(sigil, b'*' | b'+' | b'-' | b':') {
+                    return Err(malformed("a reply was expected", self.at, bytes));
+                }
+                let Some((text, next)) = reply::line(bytes, self.at)? else {
+                    return Ok(());
+                };
+                if sigil == b'*' {
+                    // The nil array has none.
+                    let items = reply::integer(text).filter(|items| *items >= -1);
+                    let items = items
+                        .ok_or_else(|| malformed("an array's length is wrong", self.at, bytes))?;
+                    self.left = self.left.saturating_add(items.max(0) as usize);
+                }
+                self.at = next;
+            }
+            self.left -= 1;
+            if self.left == 0 {
+                self.ends.push(self.at);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ReplySink for RawReplies {
+    fn space(&mut self) -> Result<&mut [u8]> {
+        self.buffer.space()
+    }
+
+    fn advance(&mut self, n: usize) -> Result<()> {
+        self.buffer.advance(n);
+        self.scan()
+    }
+
+    fn replies(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn sent_again(&mut self) {
+        self.sent_again = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn collect(pieces: &[&[u8]], due: usize) -> Result<RawReplies> {
+        let mut replies = RawReplies::new(due, 0, 1 << 20);
+        for piece in pieces {
+            replies.space()?[..piece.len()].copy_from_slice(piece);
+            replies.advance(piece.len())?;
+        }
+        Ok(replies)
+    }
+
+    const WHOLE: &[&[u8]] = &[
+        b"*2\r\n$1\r\na\r\n$2\r\n\r\n\r\n",
+        b"-MOVED 7 h:1\r\n",
+        b"*-1\r\n",
+        b"*0\r\n",
+        b"*2\r\n*1\r\n:7\r\n*2\r\n$-1\r\n+OK\r\n",
+        b"$3\r\nabc\r\n",
+    ];
+
+    #[test]
+    fn replies_end_where_they_do_however_they_arrive() {
+        let bytes = WHOLE.concat();
+        for cut in 1..bytes.len() {
+            let replies = collect(&[&bytes[..cut], &bytes[cut..]], WHOLE.len()).unwrap();
+            assert_eq!(replies.replies(), WHOLE.len());
+            for (place, reply) in WHOLE.iter().enumerate() {
+                assert_eq!(&replies.reply(place), reply);
+            }
+        }
+        let replies = collect(&[&bytes], WHOLE.len()).unwrap();
+        assert_eq!(replies.error(1).unwrap(), "MOVED 7 h:1");
+        assert_eq!(replies.error(2), None);
+    }
+
+    #[test]
+    fn what_is_no_reply_is_refused() {
+        for wrong in [&b"HTTP/1.1\r\n"[..], b"*-2\r\n", b":1\r\n:2\r\n"] {
+            let error = collect(&[wrong], 1).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Protocol);
+        }
+    }
+}
