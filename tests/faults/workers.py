@@ -162,6 +162,8 @@ class Workers:
         rows = self.oracle.issue(range(self._entities))
         provider = self._atomic._get_provider()
         provider.online_write_batch(self._atomic.config, self._view, messages(rows), None)
+        while not self._replicas[0].have_all():
+            time.sleep(0.05)
         self.oracle.acknowledge(rows, self.oracle.doubts())
 
     def start(self) -> None:

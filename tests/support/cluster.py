@@ -143,19 +143,19 @@ class Cluster:
 
     def primaries(self) -> list[Node]:
         """The nodes that lead a shard now."""
-        return [node for node in self.nodes if node.is_running and node.is_primary]
+        return [node for node in self.nodes if node.is_up and node.is_primary]
 
     def primary(self, shard: int) -> Node:
         """The node that leads a shard now."""
-        return next(node for node in self.shards[shard] if node.is_running and node.is_primary)
+        return next(node for node in self.shards[shard] if node.is_up and node.is_primary)
 
     def replica(self, shard: int) -> Node:
         """A node that follows in a shard now."""
-        return next(node for node in self.shards[shard] if node.is_running and not node.is_primary)
+        return next(node for node in self.shards[shard] if node.is_up and not node.is_primary)
 
     def wait_ok(self, seconds: float = PATIENCE_SECONDS) -> None:
         """Waits until every node that runs agrees on who owns what, and has its primary's data."""
-        running = [node for node in self.nodes if node.is_running]
+        running = [node for node in self.nodes if node.is_up]
         ids = {node.id for node in running}
 
         def agreed() -> bool:
@@ -196,7 +196,7 @@ class Cluster:
 
     def wait_promoted(self, shard: int, old: Node) -> Node:
         """Waits until another node than `old`, which is down, leads the shard for all others."""
-        others = [node for node in self.nodes if node.is_running and node is not old]
+        others = [node for node in self.nodes if node.is_up and node is not old]
 
         def promoted() -> bool:
             new = [node for node in self.shards[shard] if node in others and node.is_primary]

@@ -87,7 +87,7 @@ class Sentinels:
     @property
     def primary(self) -> RedisServer:
         """The server that takes itself for the primary."""
-        return next(server for server in self.servers if server.is_running and is_primary(server))
+        return next(server for server in self.servers if server.is_up and is_primary(server))
 
     def mend(self) -> None:
         """Starts what is down, and empties the servers."""
@@ -127,14 +127,14 @@ class Sentinels:
             lambda: all(role(server)[3] == "connected" for server in replicas), "the replicas' data"
         )
 
-    def fail_over(self) -> tuple[RedisServer, RedisServer]:
+    def fail_over(self, by: Sentinel | None = None) -> tuple[RedisServer, RedisServer]:
         """Forces a failover; returns the old and the new primary when both know."""
-        old = self.primary
+        old, by = self.primary, by or self.sentinels[0]
         # Refused while the last one's end is not known to the Sentinel.
         deadline = time.monotonic() + 10
         while True:
             try:
-                self.sentinels[0].ask("FAILOVER", MASTER)
+                by.ask("FAILOVER", MASTER)
                 break
             except redis.ResponseError:
                 if time.monotonic() > deadline:
@@ -143,13 +143,12 @@ class Sentinels:
         return old, self.wait_promoted(old)
 
     def wait_promoted(self, old: RedisServer) -> RedisServer:
-        """Waits until another server than `old` is the primary, and `old` none if it runs."""
+        """Waits until another server than `old` is the primary, and `old` none if it is up."""
 
         def promoted() -> bool:
             return any(
-                server is not old and server.is_running and is_primary(server)
-                for server in self.servers
-            ) and not (old.is_running and is_primary(old))
+                server is not old and server.is_up and is_primary(server) for server in self.servers
+            ) and not (old.is_up and is_primary(old))
 
         wait_until(promoted, "the failover")
         return self.primary

@@ -69,6 +69,7 @@ class RedisServer:
         self._options = options
         self._binary = binary or server_binary()
         self._process: subprocess.Popen[bytes] | None = None
+        self._paused = False
         self.start()
 
     @property
@@ -89,7 +90,12 @@ class RedisServer:
     def client(self, **options: Any) -> redis.Redis:
         """A client of the tests' own, which is patient and logged in."""
         if self.certificates is not None:
-            options |= {"ssl": True, "ssl_ca_certs": str(self.certificates.authority)}
+            options |= {
+                "ssl": True,
+                "ssl_ca_certs": str(self.certificates.authority),
+                "ssl_certfile": str(self.certificates.client),
+                "ssl_keyfile": str(self.certificates.client_key),
+            }
         options.setdefault("socket_timeout", START_SECONDS)
         options.setdefault("password", self.password)
         return redis.Redis(self.host, self.port, **options)
@@ -129,6 +135,11 @@ class RedisServer:
         """Whether there is a process, be it paused."""
         return self._process is not None
 
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a process that is not paused."""
+        return self.is_running and not self._paused
+
     def kill(self) -> None:
         """Ends the server as a crash would."""
         if self._process is not None:
@@ -136,16 +147,19 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+            self._paused = False
 
     def pause(self) -> None:
         """Stops the process: connections stay open and nothing answers."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        self._paused = True
 
     def resume(self) -> None:
         """Lets a paused process go on."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+        self._paused = False
 
     def close(self) -> None:
         """Ends the server and removes its files."""
