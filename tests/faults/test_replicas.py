@@ -57,7 +57,7 @@ def workload(directory: Path, servers: list[RedisServer], **settings: Any) -> Wo
 def test_replica_killed(
     trio: list[RedisServer], tmp_path: Path, read_from: str, named: bool
 ) -> None:
-    primary, first, second = trio
+    _, first, second = trio
     settings: dict[str, Any] = {"read_from": read_from}
     if named:
         settings["replicas"] = [first.address, second.address]
@@ -126,7 +126,8 @@ def test_replica_of_a_shard_killed(cluster: Cluster, tmp_path: Path, read_from: 
             if read_from == "replica":
                 time.sleep(0.5)
                 replicas[0].start()
-        replicas[0].is_up or replicas[0].start()
+        if not replicas[0].is_up:
+            replicas[0].start()
         cluster.wait_ok()
         with load.outage(must_fail=False):
             cluster.fail_over(1)
