@@ -440,6 +440,10 @@ impl ReplySink for GridScanner {
         self.scan()
     }
 
+    fn expected_bytes(&self) -> usize {
+        self.expected_bytes
+    }
+
     fn replies(&self) -> usize {
         self.replies
     }

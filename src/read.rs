@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crate::entity_key::KeyColumn;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::features::Features;
 use crate::grid::{GridScanner, OnError};
 use crate::plan::{Plan, ReadRequest};
-use crate::redis::reply::ReplySink;
-use crate::redis::{Deadline, Pool};
+use crate::redis::Deadline;
+use crate::redis::deployment::{Deployment, Purpose};
 
 /// A read that is ready to be run, blocking or async.
 #[derive(Debug)]
@@ -75,43 +75,30 @@ impl Read {
     /// Runs the read on the calling thread. `interrupt` is asked when a signal arrives.
     pub fn run(
         mut self,
-        pool: &Pool,
+        deployment: &Arc<Deployment>,
         deadline: Deadline,
         interrupt: &dyn Fn() -> Result<()>,
     ) -> Result<Features> {
-        let outcome = pool.run(
-            &self.request.commands,
-            &mut self.scanner,
-            deadline,
-            interrupt,
-        );
-        self.give_up(outcome)?;
-        self.finish(|error| pool.located(error))
+        let (commands, scanner) = (&self.request.commands, &mut self.scanner);
+        deployment.run(commands, scanner, Purpose::Read, deadline, interrupt)?;
+        self.finish(deployment)
     }
 
-    /// Runs the read as a task. Dropping it closes the connection that it uses.
-    pub async fn run_async(mut self, pool: &Pool, deadline: Deadline) -> Result<Features> {
-        let outcome = pool
-            .run_async(&self.request.commands, &mut self.scanner, deadline)
-            .await;
-        self.give_up(outcome)?;
-        self.finish(|error| pool.located(error))
+    /// Runs the read as a task. Dropping it closes the connections that it uses.
+    pub async fn run_async(
+        mut self,
+        deployment: &Arc<Deployment>,
+        deadline: Deadline,
+    ) -> Result<Features> {
+        let (commands, scanner) = (&self.request.commands, &mut self.scanner);
+        deployment
+            .run_async(commands, scanner, Purpose::Read, deadline)
+            .await?;
+        self.finish(deployment)
     }
 
-    /// After an outage no more replies come; the scanner decides whether it can do without.
-    fn give_up(&mut self, outcome: Result<()>) -> Result<()> {
-        match outcome {
-            Err(error) if error.is_outage() => {
-                while self.scanner.replies() < self.request.commands.len() {
-                    self.scanner.unanswered(&error)?;
-                }
-                Ok(())
-            }
-            outcome => outcome,
-        }
-    }
-
-    fn finish(self, located: impl Fn(Error) -> Error) -> Result<Features> {
+    fn finish(self, deployment: &Deployment) -> Result<Features> {
+        let located = |error| deployment.located(error);
         let grid = self.scanner.finish(&self.request.groups, located)?;
         Ok(Features::new(
             self.plan,

@@ -115,6 +115,51 @@ ACCEPTED = {
         client_name: ranker
         db: 3
     """,
+    "replicas": f"""
+        type: {OURS}
+        connection_string: primary:6379
+        replicas: [replica-1:6379, replica-2:6379]
+        read_from: prefer_replica
+        hedge_percentile: 95
+        hedge_min_ms: 2
+        hedge_max_percent: 5
+    """,
+    "replicas in one text": f"""
+        type: {OURS}
+        connection_string: primary:6379
+        replicas: replica-1:6379,replica-2:6379
+        read_from: lowest_latency
+    """,
+    "a breaker and default values": f"""
+        type: {OURS}
+        connection_string: localhost:6379
+        breaker: true
+        breaker_window_seconds: 5
+        breaker_min_calls: 20
+        breaker_failure_percent: 25
+        breaker_slow_ms: 15
+        breaker_open_seconds: 0.5
+        on_error: defaults
+        default_values:
+          driver_stats:rate: 0.5
+          driver_stats:city: ""
+          driver_stats:tags: [a, b]
+        max_pending_bytes: 1000000
+        topology_refresh_seconds: 0
+    """,
+    "a credential provider": f"""
+        type: {OURS}
+        connection_string: rediss://feast@host:6379
+        credential_provider: company.redis:token
+        credential_refresh_seconds: 300
+    """,
+    "a switch that is off": f"""
+        type: {OURS}
+        breaker: false
+        breaker_min_calls: 20
+        on_error: raise
+        default_values: {{"driver_stats:rate": 0.5}}
+    """,
     "the full name of the class": "type: feast_rs.online_store.RedisOnlineStore",
 }
 
@@ -145,9 +190,50 @@ def test_environment_variables(
     assert answer.to_dict() == {"driver_id": [1], "rate": [0.5]}
 
 
+CLUSTERS = {
+    "a cluster in Feast's form": f"""
+        type: {OURS}
+        redis_type: redis_cluster
+        connection_string: h1:7000,h2:7001,skip_full_coverage_check=true,ssl=true,password={SECRET}
+    """,
+    "a cluster as a list": f"""
+        type: {OURS}
+        redis_type: redis_cluster
+        connection_string: ["h1:7000", "h2:7001", "[::1]:7002"]
+        password: {SECRET}
+    """,
+    "a cluster as a URL": f"""
+        type: {OURS}
+        redis_type: redis_cluster
+        connection_string: rediss://:{SECRET}@h1:7000,h2:7001/0?socket_timeout=0.1
+        read_from: replica
+    """,
+    "ElastiCache in cluster mode": f"""
+        type: {OURS}
+        redis_type: redis_cluster
+        connection_string: clustercfg.feast.xxxxxx.use1.cache.amazonaws.com:6379
+        auth_token: {SECRET}
+        ssl: true
+    """,
+    "Sentinel in Feast's form": f"""
+        type: {OURS}
+        redis_type: redis_sentinel
+        sentinel_master: mymaster
+        connection_string: s1:26379,s2:26379,s3:26379,db=1,password={SECRET}
+    """,
+    "Sentinel with a login": f"""
+        type: {OURS}
+        redis_type: redis_sentinel
+        sentinel_master: feast
+        connection_string: s1:26379,s2:26379,s3:26379
+        sentinel_username: watcher
+        sentinel_password: {SECRET}
+        sentinel_ssl: true
+        password: {SECRET}
+    """,
+}
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "a cluster": ({"redis_type": "redis_cluster"}, "redis_cluster"),
-    "Sentinel": ({"redis_type": "redis_sentinel"}, "redis_sentinel"),
     "an unknown redis_type": ({"redis_type": "redis_ring"}, "redis_type"),
     "an unknown setting": ({"conection_string": "x:1"}, "conection_string"),
     "a port that is none": ({"connection_string": "host:port"}, "port"),
@@ -155,6 +241,31 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a database that is none": ({"connection_string": "host:1,db=x"}, "db"),
     "a time-out below zero": ({"socket_timeout": -1}, "socket_timeout"),
     "a pool of nothing": ({"redis_pool_size": 0}, "redis_pool_size"),
+    "a cluster's database": ({"redis_type": "redis_cluster", "db": 2}, "remove db"),
+    "a cluster's replicas": (
+        {"redis_type": "redis_cluster", "replicas": ["h:1"]},
+        "remove it",
+    ),
+    "an unknown read_from": ({"read_from": "anywhere"}, "read_from"),
+    "a replica without a port": ({"replicas": ["h:x"]}, "replicas"),
+    "hedged reads of one server": ({"hedge_percentile": 95}, "list the server's replicas"),
+    "a percentile that is none": ({"hedge_percentile": 20}, "hedge_percentile"),
+    "a breaker that is off": ({"breaker_slow_ms": 10}, "breaker: true"),
+    "default values for no use": (
+        {"default_values": {"stats:rate": 1}},
+        "set it .or on_error: raise.",
+    ),
+    "a default value of no feature": (
+        {"on_error": "defaults", "default_values": {"rate": 1}},
+        "'rate' is not written as view:feature",
+    ),
+    "an unknown on_error": ({"on_error": "ignore"}, "on_error"),
+    "a provider that is no path": (
+        {"password": "", "credential_provider": "token"},
+        "dotted path",
+    ),
+    "a provider beside a password": ({"credential_provider": "a.b"}, "remove password"),
+    "a queue of nothing": ({"max_pending_bytes": 0}, "max_pending_bytes"),
     "a secret in a setting of a wrong type": ({"ssl": f"{SECRET}"}, "ssl"),
 }
 
@@ -171,11 +282,12 @@ def test_what_cannot_be_used_is_refused_when_the_file_is_read(name: str) -> None
         chain = chain.__cause__ or chain.__context__
 
 
-@pytest.mark.parametrize("kind", ["redis_cluster", "redis_sentinel"])
-def test_a_cluster_is_told_what_to_do_instead(tmp_path: Path, kind: str) -> None:
-    section = f"type: {OURS}\nredis_type: {kind}\nconnection_string: a:1,b:2,password={SECRET}"
-    with pytest.raises(feast_rs.ConfigError, match=f"{kind} is not supported.*`type: redis`"):
-        from_yaml(tmp_path, section)
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_a_cluster_is_told_what_to_do_instead(tmp_path: Path, name: str) -> None:
+    told = "redis_(cluster|sentinel) is not supported.*`type: redis`"
+    with pytest.raises(feast_rs.ConfigError, match=told) as refusal:
+        from_yaml(tmp_path, CLUSTERS[name])
+    assert SECRET not in str(refusal.value)
 
 
 def test_defaults_are_stocks() -> None:

@@ -45,6 +45,7 @@ def _add_on_demand(plan: Plan, answer: _core.Answer, full_feature_names: bool) -
     """Runs the on-demand views, through Feast's own transformation, on the response message."""
     proto = message_of(answer, [])
     before = len(proto.results)
+    degraded = answer.unanswered is not None
     feast_compat.transform_on_demand(proto, plan.context, full_feature_names)
     declared: dict[str, Any] = {}
     for view in plan.context.on_demand_views:
@@ -53,5 +54,15 @@ def _add_on_demand(plan: Plan, answer: _core.Answer, full_feature_names: bool) -
     names = proto.metadata.feature_names.val
     after = []
     for name, vector in zip(names[before:], proto.results[before:], strict=True):
+        if degraded:
+            # What was computed from default values is none that was stored.
+            unread = answer.unanswered_rows(plan.inputs.get(name, plan.groups))
+            if len(unread) != len(vector.statuses):
+                # An aggregation has rows of its own.
+                unread = [any(unread)] * len(vector.statuses)
+            vector.statuses[:] = [
+                feast_compat.INVALID if missing else status
+                for missing, status in zip(unread, vector.statuses, strict=True)
+            ]
         after.append(vector_column(name, vector, declared.get(name)))
     answer.surround([], after)

@@ -8,13 +8,22 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from feast.repo_config import FeastConfigBaseModel
-from pydantic import ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from feast_rs import _core
 from feast_rs.errors import ConfigError
 
 # Settings that can hold a password or a token.
-_SECRETS = frozenset({"connection_string", "password", "auth_token", "username", "ssl_password"})
+_SECRETS = frozenset(
+    {
+        "connection_string",
+        "password",
+        "auth_token",
+        "username",
+        "sentinel_password",
+        "sentinel_username",
+    }
+)
 
 # Settings about what is written and answered; all others are about the connection.
 _STORE_SETTINGS = frozenset(
@@ -27,6 +36,8 @@ _STORE_SETTINGS = frozenset(
         "skip_dedup",
         "atomic_writes",
         "strict_status",
+        "on_error",
+        "default_values",
     }
 )
 
@@ -50,16 +61,69 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
     """Selects this store."""
 
     redis_type: Literal["redis", "redis_cluster", "redis_sentinel"] = "redis"
-    """What runs at the address. Only ``redis``, a standalone server, is supported yet."""
+    """What runs at the addresses: a standalone server, the nodes of a cluster, or Sentinels."""
 
     client: Literal["redis", "glide"] = "redis"
     """Stock Feast's choice of client library; ignored."""
 
     sentinel_master: str = "mymaster"
-    """The name under which Sentinel knows the primary; not used yet."""
+    """The name under which Sentinel knows the primary."""
+
+    sentinel_username: str | int | None = None
+    """ACL user of the Sentinels themselves; ``username`` is the data servers'."""
+
+    sentinel_password: str | int | None = None
+    """Password of the Sentinels themselves."""
+
+    sentinel_ssl: bool | None = None
+    """Speak TLS with the Sentinels, too, with the ``ssl_*`` settings; false unless given."""
 
     connection_string: str = "localhost:6379"
-    """``host:port,parameter=value,...`` as in stock Feast, or a URL."""
+    """``host:port,host:port,parameter=value,...`` as in stock Feast, or a URL. A list of
+    ``host:port`` is joined by commas."""
+
+    replicas: list[str] | str | None = None
+    """``host:port`` of each replica of a standalone server, as a list or with commas between. Asked
+    for with ROLE unless given."""
+
+    read_from: Literal["primary", "replica", "prefer_replica", "lowest_latency"] | None = None
+    """Which servers answer reads; ``primary`` unless given. A replica may lag behind."""
+
+    topology_refresh_seconds: float | None = Field(default=None, ge=0)
+    """How old the known topology of a cluster, or Sentinel's word, may become; 60 unless given. 0
+    asks again only when something tells that it is outdated."""
+
+    breaker: bool | None = None
+    """Leave a server alone for a while when it fails; false unless given."""
+
+    breaker_window_seconds: float | None = Field(default=None, gt=0)
+    """How far back the breaker counts calls, in seconds; 10 unless given."""
+
+    breaker_min_calls: int | None = Field(default=None, ge=1)
+    """How many calls it takes to say something; 10 unless given."""
+
+    breaker_failure_percent: float | None = Field(default=None, ge=1, le=100)
+    """How many of them must have failed; 50 unless given."""
+
+    breaker_slow_ms: float | None = Field(default=None, ge=0)
+    """A call that takes longer than this counts as failed; unless given none does."""
+
+    breaker_open_seconds: float | None = Field(default=None, gt=0)
+    """How long no call is made until one is tried; 1 unless given."""
+
+    hedge_percentile: float | None = Field(default=None, ge=50, le=99.9)
+    """Send a read to a second server, too, when the first has not answered within this percentile
+    of its recent latencies; off unless given."""
+
+    hedge_min_ms: float | None = Field(default=None, ge=0)
+    """But not before this time has passed; 1 unless given."""
+
+    hedge_max_percent: float | None = Field(default=None, ge=0.1, le=100)
+    """How many of the reads may be sent twice; 10 unless given."""
+
+    max_pending_bytes: int | None = Field(default=None, ge=1)
+    """Commands, in bytes, of all requests under way or waiting; 64 MiB unless given. A request
+    beyond it fails at once."""
 
     key_ttl_seconds: int | None = Field(default=None, ge=0)
     """Time to live of an entity's key, set anew by each write to it."""
@@ -86,6 +150,14 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
     """Answer NOT_FOUND for what is not stored and OUTSIDE_MAX_AGE, with a null, for a row older
     than its view's ``ttl``; stock Feast answers PRESENT for both."""
 
+    on_error: Literal["raise", "defaults"] = "raise"
+    """What a read does while Redis is out of reach or out of order: raise, or answer the features'
+    default values, marked INVALID. See ``docs/fallback.md``."""
+
+    default_values: dict[str, Any] | None = None
+    """Default values by ``view:feature``, for ``on_error: defaults``; one that is left out is what
+    the feature's tag ``feast_rs.default`` says, or else null."""
+
     db: int | None = Field(default=None, ge=0)
     """Number of the database."""
 
@@ -97,6 +169,13 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
 
     auth_token: str | int | None = None
     """ElastiCache's word for the password."""
+
+    credential_provider: str | None = None
+    """``package.module.function`` or ``package.module:function`` of a callable that issues the
+    password, or ``(username, password)``, or ``(username, password, seconds it lives)``."""
+
+    credential_refresh_seconds: float | None = Field(default=None, gt=0)
+    """How long credentials are used that come without a life time; 600 unless given."""
 
     ssl: bool | None = None
     """Speak TLS, with verification unless ``ssl_cert_reqs: none``."""
@@ -160,6 +239,7 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
     """Path of a Unix socket, in place of host and port."""
 
     _connection_key: str = PrivateAttr(default="")
+    _defaults_key: str | None = PrivateAttr(default=None)
 
     def __init__(self, **settings: Any) -> None:
         """Takes the section's settings.
@@ -171,6 +251,13 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
             super().__init__(**settings)
         except ValidationError as error:
             raise ConfigError(_explain(error)) from None
+
+    @field_validator("connection_string", mode="before")
+    @classmethod
+    def _join_servers(cls, given: Any) -> Any:
+        if isinstance(given, (list, tuple)) and all(isinstance(part, str) for part in given):
+            return ",".join(given)
+        return given
 
     def model_post_init(self, context: Any, /) -> None:
         """Rejects what cannot be used when the file is read, not at the first request."""
@@ -196,15 +283,42 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
         key: str = (self.__pydantic_private__ or {})["_connection_key"]
         return key
 
+    @property
+    def defaults_key(self) -> str | None:
+        """Equal for settings that lead to the same default values; None if there are to be none."""
+        key: str | None = (self.__pydantic_private__ or {})["_defaults_key"]
+        return key
+
     def _check(self) -> None:
         if self.atomic_writes and self.skip_dedup:
             raise ConfigError(
                 "online_store: skip_dedup writes every row and atomic_writes only newer ones: "
                 "choose one"
             )
+        self._check_defaults()
+        self._defaults_key = (
+            repr(sorted((self.default_values or {}).items(), key=lambda item: item[0]))
+            if self.on_error == "defaults"
+            else None
+        )
         settings = self.connection_settings()
         _core.check_settings(settings)
         self._connection_key = hashlib.sha256(settings.encode()).hexdigest()
+
+    def _check_defaults(self) -> None:
+        for name in self.default_values or {}:
+            view, colon, feature = name.partition(":")
+            if not (view and colon and feature):
+                raise ConfigError(
+                    f"online_store: default_values: {name!r} is not written as view:feature"
+                )
+        # An explicit `on_error: raise` is a switch; without one they were forgotten, which would
+        # be noticed in an outage.
+        if self.default_values and "on_error" not in self.model_fields_set:
+            raise ConfigError(
+                "online_store: default_values are used with on_error: defaults only; set it (or "
+                "on_error: raise)"
+            )
 
     def connection_settings(self) -> str:
         """What :class:`feast_rs._core.Client` needs to know, as JSON."""

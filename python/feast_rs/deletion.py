@@ -30,16 +30,35 @@ class KeyScanner:
             yield from page
 
     def pages(self, match: bytes) -> Iterator[list[bytes]]:
-        """The same in lists as the server sends them."""
+        """The same in lists as the servers send them: every primary's, one after the other.
+
+        Where slots move between the servers of a cluster meanwhile, a key could be missed that went
+        from one not scanned yet to one that was: all are scanned again then.
+        """
+        before = None
+        while before != (owners := _slot_owners(self._client, refresh=before is not None)):
+            before = owners
+            for address, _ in owners:
+                yield from self._pages_of(address, match)
+            if len(owners) == 1:
+                return
+
+    def _pages_of(self, address: str, match: bytes) -> Iterator[list[bytes]]:
         cursor = b"0"
         while True:
             ((cursor, keys),) = self._client.execute(
-                [[b"SCAN", cursor, b"MATCH", match, b"COUNT", _SCAN_COUNT]]
+                [[b"SCAN", cursor, b"MATCH", match, b"COUNT", _SCAN_COUNT]], address
             )
             if keys:
                 yield keys
             if cursor == b"0":
                 return
+
+
+def _slot_owners(client: _core.Client, refresh: bool) -> list[tuple[str, list[tuple[int, int]]]]:
+    """The primaries and the slots that each has."""
+    nodes = client.nodes(refresh=refresh)
+    return [(node["address"], node["slots"]) for node in nodes if node["role"] == "primary"]
 
 
 def delete_entities(client: _core.Client, config: RepoConfig, join_keys: list[str]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from feast import utils
+from feast.errors import FeastObjectNotFoundException
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.value_type import ValueType
 
@@ -21,6 +22,7 @@ from feast_rs import _core
 logger = logging.getLogger(__name__)
 
 PRESENT = FieldStatus.PRESENT
+INVALID = FieldStatus.INVALID
 
 #: The join key of the views that have no entity.
 DUMMY_JOIN_KEY = "__dummy_id"
@@ -127,6 +129,26 @@ def stored_view_name(view: Any, config: Any) -> str:
 def is_on_demand(view: Any) -> bool:
     """Whether a view's rows come from a transformation, and so have no source nor time."""
     return hasattr(view, "source_feature_view_projections")
+
+
+def source_views(view: Any) -> set[str]:
+    """The names of the views that an on-demand view takes features of."""
+    return {projection.name for projection in view.source_feature_view_projections.values()}
+
+
+def stored_features(registry: Any, project: str, view: str) -> set[str] | None:
+    """The names of a view's features that are stored online: none if there is no such view. None
+    for a release of Feast that cannot tell."""
+    find = getattr(registry, "get_any_feature_view", None)
+    if find is None:
+        return None
+    try:
+        found = find(view, project, allow_cache=True)
+    except FeastObjectNotFoundException:
+        return set()
+    if is_on_demand(found) and not getattr(found, "write_to_online_store", False):
+        return set()
+    return {field.name for field in found.features}
 
 
 def has_rows(view: Any) -> bool:

@@ -18,6 +18,7 @@ from feast_rs import _core, deletion, dtypes, event_loop, feast_compat
 from feast_rs.assembly import of_vectors, respond, versions_wanted
 from feast_rs.config import RedisOnlineStoreConfig
 from feast_rs.entity_rows import columnar, plain_columns
+from feast_rs.fallback import OutageLog
 from feast_rs.request import BoundRequest, Planner, bind
 from feast_rs.response import parse_cells
 from feast_rs.writing import Progress, Row, message_batch, policy_of, report_progress
@@ -43,6 +44,7 @@ class RedisOnlineStore(OnlineStore):
     def __init__(self) -> None:
         self._clients: dict[str, _core.Client] = {}
         self._planner = Planner()
+        self._outages = OutageLog()
         feast_compat.register_as_stock_store(RedisOnlineStore)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -72,7 +74,8 @@ class RedisOnlineStore(OnlineStore):
             MissingJoinKeyError: The rows lack a join key.
             EntityKeyError: A join key's value is null or of a wrong type.
             ConnectionError, TimeoutError, ServerError, ProtocolError: Redis did not answer as it
-                should.
+                should. With ``on_error: defaults`` default values are answered during an outage,
+                see ``docs/fallback.md``; precomputed services raise all the same.
         """
         if _is_precomputed(features):
             stock = super().get_online_features(
@@ -89,6 +92,7 @@ class RedisOnlineStore(OnlineStore):
         client, read = self._begin_read(config, request)
         start = time.monotonic()
         answer = client.read(*read)
+        self._outages.note(answer)
         feast_compat.track_read(start, request.plan.context, answer)
         return respond(request, answer, full_feature_names, include_feature_view_version_metadata)
 
@@ -122,6 +126,7 @@ class RedisOnlineStore(OnlineStore):
         answer = await event_loop.run(
             lambda completions, token: client.read_async(*read, completions, token)
         )
+        self._outages.note(answer)
         feast_compat.track_read(start, request.plan.context, answer)
         return respond(request, answer, full_feature_names, include_feature_view_version_metadata)
 
@@ -132,7 +137,11 @@ class RedisOnlineStore(OnlineStore):
         entity_keys: list[EntityKey],
         requested_features: list[str] | None = None,
     ) -> list[ReadRow]:
-        """Reads one feature view for entity keys; see ``OnlineStore.online_read``."""
+        """Reads one feature view for entity keys; see ``OnlineStore.online_read``.
+
+        It has no statuses that could tell default values from others, so it raises in an outage
+        whatever ``on_error`` says.
+        """
         client = self._connected(config)
         names, read = _entities_read(config, table, entity_keys, requested_features)
         return _read_rows(names, client.read_entities(*read))
@@ -144,7 +153,8 @@ class RedisOnlineStore(OnlineStore):
         entity_keys: list[EntityKey],
         requested_features: list[str] | None = None,
     ) -> list[ReadRow]:
-        """Reads one feature view for entity keys without blocking the event loop."""
+        """Reads one feature view for entity keys without blocking the event loop; raises what
+        :meth:`online_read` does."""
         client = self._connected(config)
         names, read = _entities_read(config, table, entity_keys, requested_features)
         answer = await event_loop.run(
@@ -273,10 +283,11 @@ class RedisOnlineStore(OnlineStore):
 
     def _begin_read(
         self, config: RepoConfig, request: BoundRequest
-    ) -> tuple[_core.Client, tuple[_core.Plan, Sequence[_core.KeyColumn], int, bool]]:
+    ) -> tuple[_core.Client, tuple[_core.Plan, Sequence[_core.KeyColumn], int, bool, bool]]:
         """The client, and what its ``read`` takes."""
         settings = config.online_store
-        read = (request.plan.core, request.keys, request.rows, settings.strict_status)
+        defaults = settings.on_error == "defaults"
+        read = (request.plan.core, request.keys, request.rows, settings.strict_status, defaults)
         return self.client(settings), read
 
     def _connected(self, config: RepoConfig) -> _core.Client:

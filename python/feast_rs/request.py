@@ -3,6 +3,7 @@ state, then bound to the rows of each call."""
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from feast import FeatureService
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.value_type import ValueType
 
-from feast_rs import _core, dtypes, feast_compat
+from feast_rs import _core, dtypes, fallback, feast_compat
 from feast_rs.entity_keys import key_column, proto_values
 from feast_rs.errors import (
     ArgumentError,
@@ -23,6 +24,8 @@ from feast_rs.errors import (
 
 if TYPE_CHECKING:
     from feast import RepoConfig
+
+logger = logging.getLogger(__name__)
 
 # Plans that are kept. A service asks for a few feature lists; more than this are made up.
 _PLANS = 1024
@@ -53,6 +56,10 @@ class Plan:
     """Whether a constant key column follows `keys`."""
     kept: list[str] | None = None
     """The columns that the response has, if there are others that on-demand views need."""
+    groups: list[int] = field(default_factory=list)
+    """The entity keys that are read with, by their index in `core`."""
+    inputs: dict[str, list[int]] = field(default_factory=dict)
+    """Those of them that the inputs of an on-demand view's column are read with."""
 
 
 class BoundRequest(NamedTuple):
@@ -70,6 +77,7 @@ class Planner:
 
     def __init__(self) -> None:
         self._plans: dict[Any, tuple[object, Plan]] = {}
+        self._checked: set[str] = set()
 
     def plan(
         self,
@@ -101,6 +109,7 @@ class Planner:
             config.project,
             config.entity_key_serialization_version,
             feast_compat.keeps_versions_online(config),
+            config.online_store.defaults_key,
         )
         state = feast_compat.registry_state(registry)
         if state is not None:
@@ -109,6 +118,8 @@ class Planner:
                 return known[1]
         context = feast_compat.request_context(registry, project, features, full_feature_names)
         plan = compile_plan(config, context, full_feature_names, columns)
+        if state is not None:
+            self._check_defaults(config, registry, project)
         # Resolving may have refreshed the registry's cache, or another thread may have: then it
         # is not known which state the plan is of, and the next request compiles it again.
         if state is not None and state == feast_compat.registry_state(registry):
@@ -117,6 +128,16 @@ class Planner:
                 self._plans.clear()
             self._plans[key] = (state, plan)
         return plan
+
+    def _check_defaults(self, config: RepoConfig, registry: Any, project: str) -> None:
+        """Tells, once, of default values that no feature has."""
+        settings = config.online_store
+        key = settings.defaults_key
+        if key is None or not settings.default_values or key in self._checked:
+            return
+        self._checked.add(key)
+        for name in fallback.unknown_names(settings.default_values, registry, project):
+            logger.warning("online_store: default_values: there is no stored feature '%s'", name)
 
 
 def compile_plan(
@@ -164,6 +185,8 @@ def compile_plan(
             plan.request_data.append((column, _declared(context, column)))
         elif column not in join_keys.values():
             plan.unknown.append(column)
+    settings = config.online_store
+    groups_of: dict[str, list[int]] = {}
     for view, features, pairs in groups:
         group = core.add_group(
             [name for name, _ in pairs],
@@ -171,9 +194,10 @@ def compile_plan(
             config.entity_key_serialization_version,
             config.project,
         )
+        groups_of.setdefault(view.name, []).append(group)
         view_name = view.projection.name_to_use()
         stored_name = feast_compat.stored_view_name(view, config)
-        declared_types = {feature.name: feature.dtype for feature in view.features}
+        fields = {field.name: field for field in view.features}
         ttl = getattr(view, "ttl", None)
         for feature in features:
             core.add_column(
@@ -181,9 +205,19 @@ def compile_plan(
                 f"{view_name}__{feature}" if full_feature_names else feature,
                 stored_name,
                 feature,
-                dtypes.spell(declared_types.get(feature)),
+                dtypes.spell(fields[feature].dtype if feature in fields else None),
                 ttl.total_seconds() if ttl else None,
+                fallback.default_value(settings, view.name, fields[feature])
+                if settings.on_error == "defaults" and feature in fields
+                else None,
             )
+    plan.groups = sorted({group for listed in groups_of.values() for group in listed})
+    for view in context.on_demand_views:
+        prefix = f"{view.projection.name_to_use()}__" if full_feature_names else ""
+        sources = feast_compat.source_views(view)
+        inputs = {group for name in sources for group in groups_of.get(name, plan.groups)}
+        for output in view.features:
+            plan.inputs[f"{prefix}{output.name}"] = sorted(inputs)
     return plan
 
 

@@ -53,6 +53,7 @@ class OnlineResponse(FeastOnlineResponse):
         self._versions = versions or []
         self._requested = requested
         self._proto: GetOnlineFeaturesResponse | None = None
+        self._error: str | None = None
 
     @classmethod
     def from_proto(
@@ -148,6 +149,20 @@ class OnlineResponse(FeastOnlineResponse):
         return self._answer.matrix(list(features), by_default, double, null_value)
 
     @property
+    def degraded(self) -> bool:
+        """Whether an outage kept values from being read, and default values stand in for them: in
+        the rows and columns whose status is INVALID. Only with ``on_error: defaults``; see
+        ``docs/fallback.md``."""
+        return self.error is not None
+
+    @property
+    def error(self) -> str | None:
+        """What went wrong first, with the server's address; None if the answer is not
+        :attr:`degraded`."""
+        unanswered = self._answer.unanswered
+        return self._error if unanswered is None else unanswered[1]
+
+    @property
     def statuses(self) -> dict[str, npt.NDArray[np.uint8]]:
         """The status of each row by column: the numbers of Feast's ``FieldStatus``."""
         return self._answer.statuses()
@@ -176,7 +191,8 @@ class OnlineResponse(FeastOnlineResponse):
         answer = self._answer
         declared = dict(zip(answer.names, answer.dtypes, strict=True))
         message = self.proto.SerializeToString()
-        return (_restore, (message, self._feature_types, declared, self._requested))
+        kept = (message, self._feature_types, declared, self._requested, self.error)
+        return (_restore, kept)
 
     def __repr__(self) -> str:
         answer = self._answer
@@ -237,6 +253,9 @@ def _restore(
     feature_types: dict[str, ValueType],
     declared: dict[str, str],
     requested: Sequence[str] | None,
+    error: str | None = None,
 ) -> OnlineResponse:
     proto = GetOnlineFeaturesResponse.FromString(message)
-    return OnlineResponse.from_proto(proto, feature_types, declared, requested)
+    response = OnlineResponse.from_proto(proto, feature_types, declared, requested)
+    response._error = error
+    return response

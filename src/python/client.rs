@@ -10,6 +10,7 @@ use pyo3::types::{PyBytes, PyList};
 use super::answer::Answer;
 use super::completions::{Completions, Outcome, Promise, Queue, Task};
 use super::keys::KeyColumn;
+use super::nodes;
 use super::plan::Plan;
 use super::runtime::runtime;
 use super::write::{EncodedRows, WriteBatch, WritePolicy};
@@ -17,36 +18,38 @@ use crate::entity_key::{self, EntityKeyWriter, KeyVersion};
 use crate::error::{Error, ErrorKind, Result};
 use crate::grid::OnError;
 use crate::read::Read;
+use crate::redis::Deadline;
 use crate::redis::command::Commands;
-use crate::redis::config::RedisConfig;
+use crate::redis::config::Address;
+use crate::redis::config::deployment::DeploymentConfig;
+use crate::redis::deployment::{Deployment, Purpose};
 use crate::redis::tree::{Replies, Reply};
-use crate::redis::{Deadline, Pool};
 use crate::write::batch as write;
 use crate::write::rows::Rows;
 
 /// A client of one Redis.
 #[pyclass(frozen, module = "feast_rs._core")]
 pub struct Client {
-    config: Arc<RedisConfig>,
-    pool: Mutex<Option<OwnPool>>,
+    config: Arc<DeploymentConfig>,
+    deployment: Mutex<Option<OwnDeployment>>,
 }
 
-/// A pool and the process that made it.
+/// A deployment's connections and the process that made them.
 ///
 /// In a forked child the parent's connections are the parent's: closing an async one would take it
 /// out of the poller, which both processes share. So a child forgets them, whether it uses the
 /// client or only lets go of it.
-struct OwnPool {
+struct OwnDeployment {
     owner: u32,
     /// Always there until this is dropped.
-    pool: Option<Arc<Pool>>,
+    deployment: Option<Arc<Deployment>>,
 }
 
-impl OwnPool {
-    fn new(pool: Arc<Pool>) -> Self {
+impl OwnDeployment {
+    fn new(deployment: Arc<Deployment>) -> Self {
         Self {
             owner: std::process::id(),
-            pool: Some(pool),
+            deployment: Some(deployment),
         }
     }
 
@@ -55,10 +58,10 @@ impl OwnPool {
     }
 }
 
-impl Drop for OwnPool {
+impl Drop for OwnDeployment {
     fn drop(&mut self) {
         if !self.is_ours() {
-            std::mem::forget(self.pool.take());
+            std::mem::forget(self.deployment.take());
         }
     }
 }
@@ -70,8 +73,8 @@ impl Client {
     #[new]
     fn new(settings: &str) -> PyResult<Self> {
         Ok(Self {
-            config: Arc::new(RedisConfig::from_json(settings)?),
-            pool: Mutex::new(None),
+            config: Arc::new(DeploymentConfig::from_json(settings)?),
+            deployment: Mutex::new(None),
         })
     }
 
@@ -93,11 +96,11 @@ impl Client {
         defaults: bool,
     ) -> PyResult<Answer> {
         let (plan, schemas, keys) = (plan.built(), plan.schemas(), owned(&keys));
-        self.run(py, |client, pool, interrupt| {
-            let deadline = Deadline::after(client.config.request_timeout);
-            let read = Read::new(plan, keys, rows, strict, client.config.max_reply_bytes)?;
+        self.run(py, |client, deployment, interrupt| {
+            let deadline = Deadline::after(client.config.node.request_timeout);
+            let read = Read::new(plan, keys, rows, strict, client.config.node.max_reply_bytes)?;
             let read = read.on_error(on_error(defaults));
-            read.run(pool, deadline, interrupt)
+            read.run(deployment, deadline, interrupt)
         })
         .map(|features| Answer::new(features, schemas))
     }
@@ -118,12 +121,12 @@ impl Client {
         token: u64,
     ) -> PyResult<Task> {
         let (plan, schemas, keys) = (plan.built(), plan.schemas(), owned(&keys));
-        let (pool, limit) = (self.pool(), self.config.max_reply_bytes);
-        let deadline = Deadline::after(self.config.request_timeout);
+        let (deployment, limit) = (self.deployment(), self.config.node.max_reply_bytes);
+        let deadline = Deadline::after(self.config.node.request_timeout);
         spawn(completions.queue(), token, async move {
             let read = Read::new(plan, keys, rows, strict, limit)?;
             let read = read.on_error(on_error(defaults));
-            let features = read.run_async(&pool, deadline).await?;
+            let features = read.run_async(&deployment, deadline).await?;
             Ok(outcome(move |py| {
                 Answer::new(features, schemas).into_py_any(py)
             }))
@@ -142,10 +145,10 @@ impl Client {
     ) -> PyResult<Answer> {
         let (plan, schemas) = (plan.built(), plan.schemas());
         let (keys, ends) = redis_keys(&entities, version, project)?;
-        self.run(py, |client, pool, interrupt| {
-            let deadline = Deadline::after(client.config.request_timeout);
-            Read::of_keys(plan, keys, ends, client.config.max_reply_bytes)
-                .run(pool, deadline, interrupt)
+        self.run(py, |client, deployment, interrupt| {
+            let deadline = Deadline::after(client.config.node.request_timeout);
+            Read::of_keys(plan, keys, ends, client.config.node.max_reply_bytes)
+                .run(deployment, deadline, interrupt)
         })
         .map(|features| Answer::new(features, schemas))
     }
@@ -162,11 +165,11 @@ impl Client {
     ) -> PyResult<Task> {
         let (plan, schemas) = (plan.built(), plan.schemas());
         let (keys, ends) = redis_keys(&entities, version, project)?;
-        let (pool, limit) = (self.pool(), self.config.max_reply_bytes);
-        let deadline = Deadline::after(self.config.request_timeout);
+        let (deployment, limit) = (self.deployment(), self.config.node.max_reply_bytes);
+        let deadline = Deadline::after(self.config.node.request_timeout);
         spawn(completions.queue(), token, async move {
             let read = Read::of_keys(plan, keys, ends, limit);
-            let features = read.run_async(&pool, deadline).await?;
+            let features = read.run_async(&deployment, deadline).await?;
             Ok(outcome(move |py| {
                 Answer::new(features, schemas).into_py_any(py)
             }))
@@ -182,9 +185,9 @@ impl Client {
         policy: &WritePolicy,
     ) -> PyResult<(u64, u64)> {
         let (rows, policy) = (batch.take()?, policy.0);
-        self.run(py, |_, pool, interrupt| {
-            write::check_server(policy, pool, interrupt)?;
-            write::write(rows, policy, pool, interrupt)
+        self.run(py, |_, deployment, interrupt| {
+            write::check_server(policy, deployment, interrupt)?;
+            write::write(rows, policy, deployment, interrupt)
         })
         .map(|counts| (counts.skipped, counts.replies))
     }
@@ -197,10 +200,10 @@ impl Client {
         completions: &Completions,
         token: u64,
     ) -> PyResult<Task> {
-        let (rows, policy, pool) = (batch.take()?, policy.0, self.pool());
+        let (rows, policy, deployment) = (batch.take()?, policy.0, self.deployment());
         spawn(completions.queue(), token, async move {
-            write::check_server_async(policy, &pool).await?;
-            let counts = write::write_async(rows, policy, &pool).await?;
+            write::check_server_async(policy, &deployment).await?;
+            let counts = write::write_async(rows, policy, &deployment).await?;
             Ok(outcome(move |py| {
                 (counts.skipped, counts.replies).into_py_any(py)
             }))
@@ -208,24 +211,33 @@ impl Client {
     }
 
     /// Runs commands (lists of bytes) in one pipeline and returns their replies: int, str for a
-    /// status, bytes, None, or a list.
+    /// status, bytes, None, or a list. Each goes to the server that has the key which is its second
+    /// part or, if an `address` is given, all go to the server there.
     ///
     /// Raises `ServerError` with the server's words for the first command that it refused.
+    #[pyo3(signature = (commands, address=None))]
     fn execute<'py>(
         &self,
         py: Python<'py>,
         commands: Vec<Vec<Vec<u8>>>,
+        address: Option<&str>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let replies = self.run(py, |client, pool, interrupt| {
+        let at = address.map(Address::parse).transpose()?;
+        let replies = self.run(py, |client, deployment, interrupt| {
             let mut pipeline = Commands::default();
             for command in &commands {
                 let parts: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
-                pipeline.push(&parts);
+                pipeline.push_for_key(&parts);
             }
-            let mut replies = Replies::new(pipeline.len(), client.config.max_reply_bytes);
-            pool.run(&pipeline, &mut replies, Deadline::NEVER, interrupt)?;
+            let mut replies = Replies::new(pipeline.len(), client.config.node.max_reply_bytes);
+            let (sink, deadline) = (&mut replies, Deadline::NEVER);
+            match &at {
+                None => deployment.run(&pipeline, sink, Purpose::Write, deadline, interrupt),
+                Some(at) => deployment.run_at(at, &pipeline, sink, deadline, interrupt),
+            }?;
             Ok(replies.into_vec())
         })?;
+        let server = at.as_ref().unwrap_or(&self.config.node.address);
         let objects = commands
             .iter()
             .zip(replies)
@@ -235,8 +247,7 @@ impl Client {
                     Error::new(
                         ErrorKind::Server,
                         format!(
-                            "redis at {}: refused {}: {words}",
-                            self.config.address,
+                            "redis at {server}: refused {}: {words}",
                             name.escape_ascii()
                         ),
                     )
@@ -246,32 +257,65 @@ impl Client {
             .collect::<PyResult<Vec<_>>>()?;
         PyList::new(py, objects)
     }
+
+    /// The addresses of the primaries, looked up if they aren't known.
+    fn primaries(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.run(py, |client, deployment, interrupt| {
+            let deadline = Deadline::after(client.config.node.request_timeout);
+            let topology = deployment.topology(false, deadline, interrupt)?;
+            Ok(topology
+                .primaries()
+                .iter()
+                .map(ToString::to_string)
+                .collect())
+        })
+    }
+
+    /// What is known of every server, looked up if it isn't known or `refresh` is asked for: a dict
+    /// each, with its address, role, slots, breaker, calls, failures, slow, latency (milliseconds)
+    /// and number of connections.
+    #[pyo3(signature = (refresh=false))]
+    fn nodes<'py>(&self, py: Python<'py>, refresh: bool) -> PyResult<Bound<'py, PyList>> {
+        let members = self.run(py, |client, deployment, interrupt| {
+            let deadline = Deadline::after(client.config.node.request_timeout);
+            let topology = deployment.topology(refresh, deadline, interrupt)?;
+            Ok(deployment.members(&topology))
+        })?;
+        let described = members
+            .iter()
+            .map(|member| nodes::describe(py, member))
+            .collect::<PyResult<Vec<_>>>()?;
+        PyList::new(py, described)
+    }
 }
 
 impl Client {
-    /// The pool of this process. Called with the GIL held, as is `fork`, so that the lock is free
-    /// in a child.
-    pub fn pool(&self) -> Arc<Pool> {
-        let mut current = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The deployment of this process. Called with the GIL held, as is `fork`, so that the lock is
+    /// free in a child.
+    pub fn deployment(&self) -> Arc<Deployment> {
+        let mut current = self
+            .deployment
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(own) = &*current
             && own.is_ours()
-            && let Some(pool) = &own.pool
+            && let Some(deployment) = &own.deployment
         {
-            return pool.clone();
+            return deployment.clone();
         }
-        let pool = Arc::new(Pool::new(self.config.clone()));
-        *current = Some(OwnPool::new(pool.clone()));
-        pool
+        let deployment = Arc::new(Deployment::new(self.config.clone()));
+        *current = Some(OwnDeployment::new(deployment.clone()));
+        deployment
     }
 
-    /// Runs blocking work with this process' pool, without the GIL.
+    /// Runs blocking work with this process' connections, without the GIL.
     fn run<T: Send>(
         &self,
         py: Python<'_>,
-        work: impl FnOnce(&Self, &Pool, &dyn Fn() -> Result<()>) -> Result<T> + Send,
+        work: impl FnOnce(&Self, &Arc<Deployment>, &dyn Fn() -> Result<()>) -> Result<T> + Send,
     ) -> PyResult<T> {
-        let pool = self.pool();
-        with_signals(py, |interrupt| work(self, &pool, interrupt))
+        let deployment = self.deployment();
+        with_signals(py, |interrupt| work(self, &deployment, interrupt))
     }
 }
 
@@ -394,6 +438,6 @@ fn reply_object<'py>(
 /// Raises `ConfigError` for settings that a client cannot use; does not connect.
 #[pyfunction]
 pub fn check_settings(settings: &str) -> PyResult<()> {
-    RedisConfig::from_json(settings)?;
+    DeploymentConfig::from_json(settings)?;
     Ok(())
 }

@@ -15,6 +15,7 @@ mod completions;
 mod exceptions;
 mod keys;
 mod latest;
+mod nodes;
 mod objects;
 mod plan;
 mod runtime;

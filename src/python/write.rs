@@ -226,12 +226,12 @@ impl WriteStream {
         policy: &WritePolicy,
         retry_seconds: f64,
     ) -> PyResult<Self> {
-        let pool = client.pool();
+        let deployment = client.deployment();
         let window = Duration::try_from_secs_f64(retry_seconds)
             .map_err(|cause| Error::new(ErrorKind::Argument, format!("retry_seconds: {cause}")))?;
         let policy = policy.0;
         let stream = with_signals(py, |interrupt| {
-            stream::WriteStream::new(pool, policy, window, interrupt)
+            stream::WriteStream::new(deployment, policy, window, interrupt)
         })?;
         Ok(Self {
             schema: schema.0.clone(),

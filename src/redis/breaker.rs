@@ -16,23 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use self::window::Window;
+use super::config::deployment::BreakerSettings;
 
 pub use self::window::Counts;
-
-/// When a breaker opens, and for how long.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BreakerSettings {
-    /// How far back calls count. Counting is by sixteenths of it.
-    pub window: Duration,
-    /// With fewer calls than this in the window, the breaker stays closed.
-    pub min_calls: u32,
-    /// The part of the calls, of 100, that must have failed or been slow to open it.
-    pub failure_percent: f64,
-    /// Calls that take longer than this count like failures; `None`: no call is too slow.
-    pub slow: Option<Duration>,
-    /// How long it refuses calls before it lets one probe.
-    pub open_for: Duration,
-}
 
 /// How a call went.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -211,7 +197,7 @@ impl Breaker {
             failures,
             slow,
         } = self.window.counts(now);
-        calls >= u64::from(self.settings.min_calls)
+        calls >= self.settings.min_calls as u64
             && (failures + slow) as f64 * 100.0 >= self.settings.failure_percent * calls as f64
     }
 

@@ -59,6 +59,22 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+impl Address {
+    /// Reads what [`Display`](fmt::Display) writes: `host:port`, `[v6]:port` or `unix:path`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for any other text.
+    pub fn parse(text: &str) -> Result<Self> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Ok(Self::Unix(path.into()));
+        }
+        connection_string::server(text, deployment::REDIS_PORT).ok_or_else(|| {
+            let message = format!("{text:?} is no address: write host:port");
+            Error::new(ErrorKind::Argument, message)
+        })
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -172,12 +172,10 @@ impl Pool {
         outcome
     }
 
-    /// An error of what the server said, with the server's address.
-    pub(crate) fn located(&self, error: Error) -> Error {
-        match error.kind() {
-            ErrorKind::Server => error.context(format_args!("redis at {}", self.config().address)),
-            _ => error,
-        }
+    /// Closes all idle connections.
+    pub fn clear(&self) {
+        self.blocking.clear();
+        self.asynchronous.clear();
     }
 
     /// A connection that is the caller's alone, beside the `redis_pool_size` that are shared. Does

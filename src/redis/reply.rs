@@ -22,6 +22,11 @@ pub trait ReplySink {
     /// How many replies are complete.
     fn replies(&self) -> usize;
 
+    /// How many bytes the replies will have, as far as that is known; a guess.
+    fn expected_bytes(&self) -> usize {
+        0
+    }
+
     /// Takes note that the reply which is next in order will not come, nor the rest of it if some
     /// has, because of `error`. A sink that can do without counts the reply as complete; others
     /// give the error back, which fails the run.

@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn the_checksum_is_xmodem() {
         assert_eq!(crc16(b"123456789"), 0x31c3);
-        let bytes: Vec<u8> = (0..2000_u32).map(|n| (n * n >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..2000_u32).map(|n| ((n * n) >> 3) as u8).collect();
         for start in 0..9 {
             for end in (start..100).chain([1999, 2000]) {
                 let bytes = &bytes[start..end];

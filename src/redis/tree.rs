@@ -70,6 +70,12 @@ impl Replies {
     pub fn into_vec(self) -> Vec<Reply> {
         self.found
     }
+
+    /// Takes the replies out that have come so far.
+    #[must_use]
+    pub fn take(&mut self) -> Vec<Reply> {
+        std::mem::take(&mut self.found)
+    }
 }
 
 impl ReplySink for Replies {

@@ -1,5 +1,6 @@
 //! One batch, written by the calling thread or a task.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::line::{Answers, Line, collector};
@@ -8,20 +9,21 @@ use super::retry::{Retry, pause};
 use super::rows::Rows;
 use super::{Counts, WritePolicy};
 use crate::error::{Error, ErrorKind, Result};
+use crate::redis::Deadline;
 use crate::redis::command::Commands;
 use crate::redis::connection::Interrupt;
+use crate::redis::deployment::{Deployment, Purpose};
 use crate::redis::tree::Reply;
-use crate::redis::{Deadline, Pool};
 
 /// Writes batches in their order on the calling thread. `interrupt` is asked when a signal arrives.
 pub fn write(
     batches: Vec<Rows>,
     policy: WritePolicy,
-    pool: &Pool,
+    deployment: &Arc<Deployment>,
     interrupt: Interrupt<'_>,
 ) -> Result<Counts> {
     let mut counts = Counts::of_read(&batches);
-    let mut line = pool;
+    let mut line = deployment;
     for rows in batches {
         let mut pending = Pending::new(rows, policy);
         let mut retry = Retry::new(IMMEDIATE);
@@ -32,12 +34,19 @@ pub fn write(
 }
 
 /// Writes batches in their order as a task.
-pub async fn write_async(batches: Vec<Rows>, policy: WritePolicy, pool: &Pool) -> Result<Counts> {
+pub async fn write_async(
+    batches: Vec<Rows>,
+    policy: WritePolicy,
+    deployment: &Arc<Deployment>,
+) -> Result<Counts> {
     let mut counts = Counts::of_read(&batches);
     for rows in batches {
         let mut pending = Pending::new(rows, policy);
         let mut retry = Retry::new(IMMEDIATE);
-        while let Err(error) = attempt_async(&mut pending, pool, &mut counts).await {
+        while let Err(error) = attempt_async(&mut pending, deployment, &mut counts).await {
+            if error.is_outage() {
+                deployment.suspect();
+            }
             let pause = retry.again(error).map_err(|error| told(error, &counts))?;
             tokio::time::sleep(pause).await;
         }
@@ -58,6 +67,9 @@ pub(super) fn drive(
     interrupt: Interrupt<'_>,
 ) -> Result<()> {
     while let Err(error) = attempt(pending, line, counts, interrupt) {
+        if error.is_outage() {
+            line.suspect();
+        }
         pause(retry.again(error)?, interrupt)?;
     }
     retry.succeed();
@@ -75,30 +87,34 @@ fn attempt(
     let stored = exchange(&commands, line, counts, interrupt)?;
     pending
         .decide(&stored.replies, counts)
-        .map_err(|error| line.pool().located(error))?;
+        .map_err(|error| line.deployment().located(error))?;
     let mut commands = Commands::default();
     pending.commands(&mut commands);
     let answers = exchange(&commands, line, counts, interrupt).inspect_err(|_| pending.repeat())?;
     pending
         .acknowledge(&answers.replies, answers.again, counts)
-        .map_err(|error| line.pool().located(error))
+        .map_err(|error| line.deployment().located(error))
 }
 
-async fn attempt_async(pending: &mut Pending, pool: &Pool, counts: &mut Counts) -> Result<()> {
+async fn attempt_async(
+    pending: &mut Pending,
+    deployment: &Arc<Deployment>,
+    counts: &mut Counts,
+) -> Result<()> {
     let mut commands = Commands::default();
     pending.questions(&mut commands);
-    let stored = exchange_async(&commands, pool, counts).await?;
+    let stored = exchange_async(&commands, deployment, counts).await?;
     pending
         .decide(&stored.replies, counts)
-        .map_err(|error| pool.located(error))?;
+        .map_err(|error| deployment.located(error))?;
     let mut commands = Commands::default();
     pending.commands(&mut commands);
-    let answers = exchange_async(&commands, pool, counts)
+    let answers = exchange_async(&commands, deployment, counts)
         .await
         .inspect_err(|_| pending.repeat())?;
     pending
         .acknowledge(&answers.replies, answers.again, counts)
-        .map_err(|error| pool.located(error))
+        .map_err(|error| deployment.located(error))
 }
 
 /// Sends `commands` and collects their replies.
@@ -115,10 +131,15 @@ pub(super) fn exchange(
     line.exchange(commands, interrupt)
 }
 
-async fn exchange_async(commands: &Commands, pool: &Pool, counts: &mut Counts) -> Result<Answers> {
-    let mut replies = collector(commands, pool);
+async fn exchange_async(
+    commands: &Commands,
+    deployment: &Arc<Deployment>,
+    counts: &mut Counts,
+) -> Result<Answers> {
+    let mut replies = collector(commands, deployment);
     counts.bytes += commands.byte_len() as u64;
-    pool.run_async(commands, &mut replies, Deadline::NEVER)
+    deployment
+        .run_async(commands, &mut replies, Purpose::Write, Deadline::NEVER)
         .await?;
     Ok(replies.into())
 }
@@ -134,35 +155,39 @@ pub(super) fn told(error: Error, counts: &Counts) -> Error {
 
 /// Fails if the server cannot do what `policy` needs; asks it only where that depends on its
 /// release.
-pub fn check_server(policy: WritePolicy, pool: &Pool, interrupt: Interrupt<'_>) -> Result<()> {
+pub fn check_server(
+    policy: WritePolicy,
+    deployment: &Arc<Deployment>,
+    interrupt: Interrupt<'_>,
+) -> Result<()> {
     if policy.field_ttl.is_none() {
         return Ok(());
     }
     let mut commands = Commands::default();
     commands.push(&[b"COMMAND", b"INFO", b"HPEXPIREAT"]);
-    let mut line = pool;
+    let mut line = deployment;
     let answers = exchange(&commands, &mut line, &mut Counts::default(), interrupt)?;
-    unknown_expiry(&answers.replies, pool)
+    unknown_expiry(&answers.replies, deployment)
 }
 
 /// The same as a task.
-pub async fn check_server_async(policy: WritePolicy, pool: &Pool) -> Result<()> {
+pub async fn check_server_async(policy: WritePolicy, deployment: &Arc<Deployment>) -> Result<()> {
     if policy.field_ttl.is_none() {
         return Ok(());
     }
     let mut commands = Commands::default();
     commands.push(&[b"COMMAND", b"INFO", b"HPEXPIREAT"]);
-    let answers = exchange_async(&commands, pool, &mut Counts::default()).await?;
-    unknown_expiry(&answers.replies, pool)
+    let answers = exchange_async(&commands, deployment, &mut Counts::default()).await?;
+    unknown_expiry(&answers.replies, deployment)
 }
 
 /// The error of a server that does not know the command. One that forbids to ask is believed.
-fn unknown_expiry(replies: &[Reply], pool: &Pool) -> Result<()> {
+fn unknown_expiry(replies: &[Reply], deployment: &Arc<Deployment>) -> Result<()> {
     let Some(Reply::Array(commands)) = replies.first() else {
         return Ok(());
     };
     match commands.first() {
-        Some(Reply::Nil) | None => Err(pool.located(Error::new(
+        Some(Reply::Nil) | None => Err(deployment.located(Error::new(
             ErrorKind::Server,
             "ttl_per_view needs a server whose hash fields expire: Redis 7.4 or Valkey 9 and \
              later; leave ttl_per_view out, or upgrade the server",

@@ -1,12 +1,12 @@
-//! What a write is sent through: the shared connections, or one of a stream's own.
+//! What a write is sent through: the shared connections, or those of a stream's own.
 
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::redis::Pool;
+use crate::redis::Deadline;
 use crate::redis::command::Commands;
 use crate::redis::connection::Interrupt;
-use crate::redis::pool::OwnConnection;
+use crate::redis::deployment::{Deployment, OwnConnections, Purpose};
 use crate::redis::tree::{Replies, Reply};
 
 /// The replies to a pipeline.
@@ -27,100 +27,80 @@ impl From<Replies> for Answers {
     }
 }
 
-/// A way to the server for the calling thread.
+/// A way to the servers for the calling thread.
 pub(super) trait Line {
-    /// Whose server it is.
-    fn pool(&self) -> &Pool;
+    /// Whose servers they are.
+    fn deployment(&self) -> &Arc<Deployment>;
 
     /// Sends `commands` and collects their replies.
     fn exchange(&mut self, commands: &Commands, interrupt: Interrupt<'_>) -> Result<Answers>;
+
+    /// Takes note that a server refuses to be written to, for now or in its role.
+    fn suspect(&mut self);
 }
 
 /// A collector of the replies to `commands`.
-pub(super) fn collector(commands: &Commands, pool: &Pool) -> Replies {
-    Replies::new(commands.len(), pool.config().max_reply_bytes)
+pub(super) fn collector(commands: &Commands, deployment: &Deployment) -> Replies {
+    Replies::new(commands.len(), deployment.config().node.max_reply_bytes)
 }
 
-/// Through any of the pool's connections.
-impl Line for &Pool {
-    fn pool(&self) -> &Pool {
+/// Through any of the deployment's connections.
+impl Line for &Arc<Deployment> {
+    fn deployment(&self) -> &Arc<Deployment> {
         self
     }
 
     fn exchange(&mut self, commands: &Commands, interrupt: Interrupt<'_>) -> Result<Answers> {
         let mut replies = collector(commands, self);
-        self.run(
-            commands,
-            &mut replies,
-            crate::redis::Deadline::NEVER,
-            interrupt,
-        )?;
+        let deadline = Deadline::NEVER;
+        self.run(commands, &mut replies, Purpose::Write, deadline, interrupt)?;
         Ok(replies.into())
+    }
+
+    fn suspect(&mut self) {
+        Deployment::suspect(self);
     }
 }
 
-/// A connection that only one stream writes through.
-///
-/// One that was given up may have commands on their way that the server runs later, when it wakes
-/// up or the network heals: over newer rows of the same entities, which another connection wrote
-/// meanwhile. So the server is told to end it before anything is sent again.
+/// Connections that only one stream writes through.
 #[derive(Debug)]
 pub(super) struct OwnLine {
-    pool: Arc<Pool>,
-    open: Option<(OwnConnection, Option<i64>)>,
-    /// The server's number of the connection that was given up.
-    given_up: Option<i64>,
+    deployment: Arc<Deployment>,
+    connections: OwnConnections,
 }
 
 impl OwnLine {
     /// Connects when it is first used.
-    pub fn new(pool: Arc<Pool>) -> Self {
+    pub fn new(deployment: Arc<Deployment>) -> Self {
         Self {
-            pool,
-            open: None,
-            given_up: None,
+            deployment,
+            connections: OwnConnections::default(),
         }
     }
 
-    /// Connects, unless it is connected.
+    /// Makes sure that there is a server to write to.
     pub fn connect(&mut self, interrupt: Interrupt<'_>) -> Result<()> {
-        if self.open.is_some() {
-            return Ok(());
-        }
-        let mut connection = self.pool.own();
-        let mut commands = Commands::default();
-        if let Some(id) = self.given_up {
-            commands.push(&[b"CLIENT", b"KILL", b"ID", id.to_string().as_bytes()]);
-        }
-        commands.push(&[b"CLIENT", b"ID"]);
-        let mut replies = collector(&commands, &self.pool);
-        connection.run(&commands, &mut replies, interrupt)?;
-        // A proxy may not know these commands, and an ACL may forbid them.
-        let id = match replies.into_vec().pop() {
-            Some(Reply::Integer(id)) => Some(id),
-            _ => None,
-        };
-        self.given_up = None;
-        self.open = Some((connection, id));
-        Ok(())
+        let mut ping = Commands::default();
+        ping.push(&[b"PING"]);
+        self.exchange(&ping, interrupt).map(|_| ())
     }
 }
 
 impl Line for OwnLine {
-    fn pool(&self) -> &Pool {
-        &self.pool
+    fn deployment(&self) -> &Arc<Deployment> {
+        &self.deployment
     }
 
     fn exchange(&mut self, commands: &Commands, interrupt: Interrupt<'_>) -> Result<Answers> {
-        self.connect(interrupt)?;
-        let mut replies = collector(commands, &self.pool);
-        if let Some((connection, id)) = &mut self.open
-            && let Err(error) = connection.run(commands, &mut replies, interrupt)
-        {
-            self.given_up = *id;
-            self.open = None;
-            return Err(error);
-        }
+        let mut replies = collector(commands, &self.deployment);
+        let connections = &mut self.connections;
+        self.deployment
+            .run_own(connections, commands, &mut replies, interrupt)?;
         Ok(replies.into())
+    }
+
+    fn suspect(&mut self) {
+        self.connections.clear();
+        self.deployment.suspect();
     }
 }

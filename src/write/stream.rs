@@ -18,9 +18,9 @@ use super::retry::Retry;
 use super::rows::Rows;
 use super::{Counts, WritePolicy};
 use crate::error::{Error, ErrorKind, Result};
-use crate::redis::Pool;
 use crate::redis::command::Commands;
 use crate::redis::connection::Interrupt;
+use crate::redis::deployment::Deployment;
 use crate::redis::tree::Reply;
 
 /// Batches that wait for the writer.
@@ -69,16 +69,16 @@ impl Shared {
 }
 
 impl WriteStream {
-    /// A stream to what `pool` is connected to. A failure that may pass is met by further attempts
+    /// A stream to the servers of `deployment`. A failure that may pass is met by further attempts
     /// for `retry_window` at the most. Starts a thread; `interrupt` is asked while the server's
     /// abilities are.
     pub fn new(
-        pool: Arc<Pool>,
+        deployment: Arc<Deployment>,
         policy: WritePolicy,
         retry_window: Duration,
         interrupt: Interrupt<'_>,
     ) -> Result<Self> {
-        check_server(policy, &pool, interrupt)?;
+        check_server(policy, &deployment, interrupt)?;
         let shared = Arc::new(Shared {
             queue: Queue::new(QUEUED),
             progress: Mutex::default(),
@@ -86,7 +86,7 @@ impl WriteStream {
         });
         let writer = Writer {
             shared: shared.clone(),
-            line: OwnLine::new(pool),
+            line: OwnLine::new(deployment),
             policy,
             retry: Retry::new(retry_window),
             counts: Counts::default(),
@@ -292,7 +292,7 @@ impl Writer {
         let decision = match outcome {
             Ok(answers) if settled => next
                 .decide(&answers.replies[due..], &mut self.counts)
-                .map_err(|error| self.line.pool().located(error)),
+                .map_err(|error| self.line.deployment().located(error)),
             // The answers are older than what was written since.
             Ok(_) => return self.drive(&mut next, interrupt).map(|()| None),
             Err(error) => Err(error),
@@ -326,7 +326,7 @@ impl Writer {
 
     fn acknowledge(&mut self, rows: &mut Pending, replies: &[Reply]) -> Result<()> {
         rows.acknowledge(replies, false, &mut self.counts)
-            .map_err(|error| self.line.pool().located(error))
+            .map_err(|error| self.line.deployment().located(error))
     }
 
     /// Goes on after a failure that may pass, with the rows that are left.
@@ -339,6 +339,9 @@ impl Writer {
         let Err(error) = outcome else {
             return Ok(());
         };
+        if error.is_outage() {
+            self.line.suspect();
+        }
         let pause = self.retry.again(error)?;
         super::retry::pause(pause, interrupt)?;
         self.drive(rows, interrupt)

@@ -74,7 +74,7 @@ pub struct BreakerSettings {
     /// `breaker_window_seconds` (10): how far back calls count.
     pub window: Duration,
     /// `breaker_min_calls` (10): fewer calls in the window say nothing.
-    pub min_calls: usize,
+    pub min_calls: u32,
     /// `breaker_failure_percent` (50): how many of them must have failed.
     pub failure_percent: f64,
     /// `breaker_slow_ms`: a call that takes longer counts as a failure; none unless given.
@@ -176,7 +176,10 @@ impl DeploymentConfig {
         // A hedged read goes to a replica whatever `read_from` says.
         node.read_only =
             kind == DeploymentKind::Cluster && (read_from != ReadFrom::Primary || hedge.is_some());
-        node.must_be_primary = kind == DeploymentKind::Sentinel;
+        // Where replicas are read too, a write to one is refused by itself.
+        node.must_be_primary = kind == DeploymentKind::Sentinel
+            && read_from == ReadFrom::Primary
+            && hedge.is_none();
         let sentinel = match kind {
             DeploymentKind::Sentinel => {
                 Some(sentinel(&parameters, &node, string.tls, &mut notices)?)
@@ -396,7 +399,9 @@ fn breaker(parameters: &Parameters) -> Result<Option<BreakerSettings>> {
             parameters.seconds("breaker_window_seconds", Some(Duration::from_secs(10)))?,
             "breaker_window_seconds",
         )?,
-        min_calls: parameters.positive("breaker_min_calls")?.unwrap_or(10),
+        min_calls: parameters
+            .positive("breaker_min_calls")?
+            .map_or(10, |calls| u32::try_from(calls).unwrap_or(u32::MAX)),
         failure_percent: parameters
             .decimal("breaker_failure_percent", 1.0, 100.0)?
             .unwrap_or(50.0),

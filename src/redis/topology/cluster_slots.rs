@@ -37,14 +37,11 @@ pub(super) fn read(reply: &Reply, asked: &Address) -> Result<Topology> {
     for reply in ranges {
         let (first, last, primary, replicas) = range(reply)
             .ok_or_else(|| malformed("a range of slots is no [first, last, server, ...]"))?;
-        let server = |reply| {
-            server(reply, asked).ok_or_else(|| malformed("a server is no [host, port, ...]"))
-        };
         let id = id(primary);
-        let primary = server(primary)?;
+        let primary = server(primary, asked)?;
         let mut copies = Vec::with_capacity(replicas.len());
         for replica in replicas {
-            copies.extend(server(replica)?);
+            copies.extend(server(replica, asked)?);
         }
         copies.retain(|replica| Some(replica) != primary.as_ref());
         copies.sort_unstable();
@@ -98,20 +95,21 @@ fn range(reply: &Reply) -> Option<Range<'_>> {
     (first <= last && last < SLOTS).then_some((first, last, primary, replicas))
 }
 
-/// The address of a server, which may be unknown (`Some(None)`); `None` when it is malformed.
-fn server(reply: &Reply, asked: &Address) -> Option<Option<Address>> {
+/// The address of a server; `None` where it isn't known.
+fn server(reply: &Reply, asked: &Address) -> Result<Option<Address>> {
+    let malformed = || malformed(COMMAND, asked, "a server is no [host, port, ...]");
     let Reply::Array(items) = reply else {
-        return None;
+        return Err(malformed());
     };
     let [endpoint, port_reply, rest @ ..] = &items[..] else {
-        return None;
+        return Err(malformed());
     };
-    let port = port(port_reply)?;
+    let port = port(port_reply).ok_or_else(malformed)?;
     let host = match endpoint {
         Reply::Nil => "",
-        endpoint => text(endpoint)?,
+        endpoint => text(endpoint).ok_or_else(malformed)?,
     };
-    Some(match host {
+    Ok(match host {
         "" => same_host(asked, port),
         "?" => match rest.get(1).and_then(ip) {
             None | Some("?") => None,

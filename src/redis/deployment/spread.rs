@@ -1,0 +1,406 @@
+//! Requests whose commands several servers answer, or one of several.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::{Either, join_all, select};
+
+use super::node::Admitted;
+use super::own::Own;
+use super::{Deployment, Node, OwnConnections, Purpose};
+use crate::error::{Error, Result};
+use crate::redis::Deadline;
+use crate::redis::command::Commands;
+use crate::redis::config::Address;
+use crate::redis::connection::Interrupt;
+use crate::redis::pool::{Call, Via, run_all};
+use crate::redis::raw::RawReplies;
+use crate::redis::reply::ReplySink;
+use crate::redis::routing::{Leg, Next, Routing};
+use crate::redis::topology::Topology;
+
+/// What came back for a leg.
+struct Returned {
+    leg: Leg,
+    replies: RawReplies,
+    outcome: Result<()>,
+}
+
+/// A second server that may answer a leg, and when it is asked.
+struct Hedge {
+    node: Arc<Node>,
+    after: Duration,
+}
+
+impl Deployment {
+    pub(super) fn run_spread<S: ReplySink + ?Sized>(
+        self: &Arc<Self>,
+        commands: &Commands,
+        sink: &mut S,
+        purpose: Purpose,
+        mut own: Option<&mut OwnConnections>,
+        deadline: Deadline,
+        interrupt: Interrupt<'_>,
+    ) -> Result<()> {
+        let mut routing = Routing::new(commands, purpose);
+        let mut topology = self.topology(false, deadline, interrupt)?;
+        loop {
+            let servers = self.servers(&topology, purpose, routing.avoided());
+            let legs = routing.legs(&topology, &servers);
+            let expected = expected_bytes(sink, commands);
+            let returned = match &mut own {
+                None => self.exchange(legs, &topology, purpose, expected, deadline, interrupt),
+                Some(own) => self.exchange_own(legs, own, expected, deadline, interrupt),
+            };
+            for Returned {
+                leg,
+                replies,
+                outcome,
+            } in returned
+            {
+                routing.take(&leg, replies, outcome);
+            }
+            interrupt()?;
+            match routing.next(deadline)? {
+                Next::Deliver => return routing.deliver(sink),
+                Next::Again { look_up, pause } => {
+                    if !look_up {
+                        self.look_up_in_passing();
+                    } else if let Ok(found) = self.topology(true, deadline, interrupt) {
+                        topology = found;
+                    }
+                    // Too short for anybody to want to interrupt it.
+                    std::thread::sleep(within(pause, deadline));
+                }
+            }
+        }
+    }
+
+    pub(super) async fn run_spread_async<S: ReplySink + ?Sized>(
+        self: &Arc<Self>,
+        commands: &Commands,
+        sink: &mut S,
+        purpose: Purpose,
+        deadline: Deadline,
+    ) -> Result<()> {
+        let mut routing = Routing::new(commands, purpose);
+        let mut topology = self.topology_async(false, deadline).await?;
+        loop {
+            let servers = self.servers(&topology, purpose, routing.avoided());
+            let legs = routing.legs(&topology, &servers);
+            let expected = expected_bytes(sink, commands);
+            let exchanges = legs.into_iter().map(|leg| {
+                let hedge = self.hedge(&leg, &topology, purpose);
+                self.exchange_async(leg, hedge, expected, deadline)
+            });
+            for Returned {
+                leg,
+                replies,
+                outcome,
+            } in join_all(exchanges).await
+            {
+                routing.take(&leg, replies, outcome);
+            }
+            match routing.next(deadline)? {
+                Next::Deliver => return routing.deliver(sink),
+                Next::Again { look_up, pause } => {
+                    if !look_up {
+                        self.look_up_in_passing();
+                    } else if let Ok(found) = self.topology_async(true, deadline).await {
+                        topology = found;
+                    }
+                    tokio::time::sleep(within(pause, deadline)).await;
+                }
+            }
+        }
+    }
+
+    /// The server of each shard that is to answer, or why there is none.
+    fn servers(
+        &self,
+        topology: &Topology,
+        purpose: Purpose,
+        avoided: &[Address],
+    ) -> Vec<Result<Address>> {
+        let shards = topology.shards().iter();
+        shards
+            .map(|shard| self.choose(shard, purpose, avoided))
+            .collect()
+    }
+
+    /// Has the topology looked up, for others: this request was told where to go.
+    fn look_up_in_passing(self: &Arc<Self>) {
+        if !self.lookup.is_fresh() {
+            // If no thread can be started, the next request will tell.
+            let _ = self.start_lookup();
+        }
+    }
+
+    /// Sends all legs at once and waits for all of them.
+    fn exchange(
+        &self,
+        legs: Vec<Leg>,
+        topology: &Topology,
+        purpose: Purpose,
+        expected: impl Fn(&Leg) -> usize,
+        deadline: Deadline,
+        interrupt: Interrupt<'_>,
+    ) -> Vec<Returned> {
+        let mut ways: Vec<_> = legs
+            .into_iter()
+            .map(|leg| {
+                let expected = expected(&leg);
+                let hedge = self.hedge(&leg, topology, purpose);
+                Way::new(self, leg, hedge, expected)
+            })
+            .collect();
+        let admitted: Vec<_> = ways.iter().map(|way| way.node.admit()).collect();
+        let now = Instant::now();
+        let mut calls = Vec::with_capacity(ways.len());
+        let mut places = Vec::with_capacity(ways.len());
+        for (way, admitted) in ways.iter_mut().zip(&admitted) {
+            let rival = calls.len();
+            if admitted.is_ok() {
+                let commands = &way.leg.commands;
+                let mut call = Call::new(Via::Pool(way.node.pool()), commands, &mut way.replies);
+                call.rival = way.hedge.as_ref().map(|_| rival);
+                calls.push(call);
+                if let (Some(hedge), Some(second)) = (&way.hedge, &mut way.second) {
+                    let via = Via::Pool(hedge.node.pool());
+                    let mut call = Call::new(via, commands, second);
+                    call.rival = Some(rival);
+                    call.begins = Some(now + hedge.after);
+                    calls.push(call);
+                }
+            }
+            places.push(rival..calls.len());
+        }
+        run_all(&mut calls, deadline, interrupt);
+        let results: Vec<_> = calls
+            .into_iter()
+            .map(|call| (call.outcome, call.took.is_some()))
+            .collect();
+        let mut returned = Vec::with_capacity(ways.len());
+        for ((way, admitted), place) in ways.into_iter().zip(admitted).zip(places) {
+            returned.push(match admitted {
+                Err(refused) => way.into_returned(Err(refused), None),
+                Ok(admitted) => {
+                    let mut results = results[place].iter();
+                    let first = results.next().and_then(|(outcome, _)| outcome.clone());
+                    if let Some(outcome) = &first {
+                        way.node.record(&admitted, outcome);
+                    }
+                    let second = results.next().filter(|(_, began)| *began);
+                    if let (Some(_), Some(hedges)) = (second, &self.hedges) {
+                        hedges.spend();
+                    }
+                    let second = second.and_then(|(outcome, _)| outcome.clone());
+                    way.into_returned(first.unwrap_or_else(|| Err(given_up())), second)
+                }
+            });
+        }
+        returned
+    }
+
+    /// The same for writes, over the caller's own connections.
+    fn exchange_own(
+        &self,
+        legs: Vec<Leg>,
+        own: &mut OwnConnections,
+        expected: impl Fn(&Leg) -> usize,
+        deadline: Deadline,
+        interrupt: Interrupt<'_>,
+    ) -> Vec<Returned> {
+        let limit = self.config.node.max_reply_bytes;
+        let mut ways: Vec<(Leg, RawReplies, Result<Own>)> = legs
+            .into_iter()
+            .map(|leg| {
+                let replies = RawReplies::new(leg.commands.len(), expected(&leg), limit);
+                let connection = own.take(&self.node(&leg.address), interrupt);
+                (leg, replies, connection)
+            })
+            .collect();
+        let mut calls = Vec::with_capacity(ways.len());
+        for (leg, replies, connection) in &mut ways {
+            if let Ok(used) = connection {
+                let via = Via::Own(&mut used.connection);
+                calls.push(Call::new(via, &leg.commands, replies));
+            }
+        }
+        run_all(&mut calls, deadline, interrupt);
+        let mut outcomes = calls
+            .into_iter()
+            .map(|call| call.outcome.unwrap_or_else(|| Err(given_up())))
+            .collect::<Vec<_>>()
+            .into_iter();
+        let mut returned = Vec::with_capacity(ways.len());
+        for (leg, replies, connection) in ways {
+            let outcome = match connection {
+                Err(error) => Err(error),
+                Ok(used) => {
+                    let outcome = outcomes.next().unwrap_or_else(|| Err(given_up()));
+                    own.put(&leg.address, used, &outcome);
+                    outcome
+                }
+            };
+            returned.push(Returned {
+                leg,
+                replies,
+                outcome,
+            });
+        }
+        returned
+    }
+
+    async fn exchange_async(
+        &self,
+        leg: Leg,
+        hedge: Option<Hedge>,
+        expected: impl Fn(&Leg) -> usize,
+        deadline: Deadline,
+    ) -> Returned {
+        let expected = expected(&leg);
+        let mut way = Way::new(self, leg, hedge, expected);
+        let admitted = match way.node.admit() {
+            Err(refused) => return way.into_returned(Err(refused), None),
+            Ok(admitted) => admitted,
+        };
+        let commands = &way.leg.commands;
+        let first = way
+            .node
+            .pool()
+            .run_async(commands, &mut way.replies, deadline);
+        let (Some(hedge), Some(second)) = (&way.hedge, &mut way.second) else {
+            let outcome = first.await;
+            way.node.record(&admitted, &outcome);
+            return way.into_returned(outcome, None);
+        };
+        let second = async {
+            tokio::time::sleep(hedge.after).await;
+            if let Some(hedges) = &self.hedges {
+                hedges.spend();
+            }
+            let pool = hedge.node.pool();
+            pool.run_async(commands, second, deadline).await
+        };
+        let (first, second) = whichever(first, second, &way.node, &admitted).await;
+        way.into_returned(first, second)
+    }
+
+    /// Who else may answer a leg, if hedging is on and the budget allows.
+    fn hedge(&self, leg: &Leg, topology: &Topology, purpose: Purpose) -> Option<Hedge> {
+        let hedges = self.hedges.as_ref()?;
+        let settings = self.config.hedge?;
+        if purpose == Purpose::Write || !leg.can_be_hedged() {
+            return None;
+        }
+        hedges.count_call();
+        let shard = topology.shards().iter().find(|shard| {
+            shard.primary.as_ref() == Some(&leg.address) || shard.replicas.contains(&leg.address)
+        })?;
+        let others = shard.replicas.iter().chain(&shard.primary);
+        let node = others
+            .filter(|address| **address != leg.address)
+            .map(|address| self.node(address))
+            .find(|node| node.is_open_to_calls())?;
+        let after = self.node(&leg.address).latencies().hedge_delay(&settings)?;
+        hedges.allows().then_some(Hedge { node, after })
+    }
+}
+
+/// A leg, its server, and perhaps a second one.
+struct Way {
+    leg: Leg,
+    node: Arc<Node>,
+    replies: RawReplies,
+    hedge: Option<Hedge>,
+    /// The second server's replies.
+    second: Option<RawReplies>,
+}
+
+impl Way {
+    fn new(deployment: &Deployment, leg: Leg, hedge: Option<Hedge>, expected: usize) -> Self {
+        let limit = deployment.config.node.max_reply_bytes;
+        let replies = || RawReplies::new(leg.commands.len(), expected, limit);
+        Self {
+            node: deployment.node(&leg.address),
+            replies: replies(),
+            second: hedge.as_ref().map(|_| replies()),
+            hedge,
+            leg,
+        }
+    }
+
+    /// The replies of whichever server has given all.
+    fn into_returned(mut self, first: Result<()>, second: Option<Result<()>>) -> Returned {
+        if let (Err(_), Some(Ok(()))) = (&first, &second)
+            && let (Some(hedge), Some(replies)) = (&self.hedge, self.second.take())
+        {
+            self.leg.address = hedge.node.address().clone();
+            return Returned {
+                leg: self.leg,
+                replies,
+                outcome: Ok(()),
+            };
+        }
+        Returned {
+            leg: self.leg,
+            replies: self.replies,
+            outcome: first,
+        }
+    }
+}
+
+/// Waits for the first success, or for both failures.
+async fn whichever(
+    first: impl Future<Output = Result<()>>,
+    second: impl Future<Output = Result<()>>,
+    node: &Node,
+    admitted: &Admitted,
+) -> (Result<()>, Option<Result<()>>) {
+    let (first, second) = (pin!(first), pin!(second));
+    match select(first, second).await {
+        Either::Left((outcome, second)) => {
+            node.record(admitted, &outcome);
+            if outcome.is_ok() {
+                return (outcome, None);
+            }
+            (outcome, Some(second.await))
+        }
+        Either::Right((outcome, first)) => {
+            if outcome.is_ok() {
+                return (Err(given_up()), Some(outcome));
+            }
+            let first = first.await;
+            node.record(admitted, &first);
+            (first, Some(outcome))
+        }
+    }
+}
+
+/// What is said of a call that was ended because another one answered first, if it is ever seen.
+fn given_up() -> Error {
+    Error::new(
+        crate::error::ErrorKind::Connection,
+        "the call was given up for another one's answer",
+    )
+}
+
+/// How many bytes of replies to expect to a leg, as far as the sink knows.
+fn expected_bytes<S: ReplySink + ?Sized>(
+    sink: &S,
+    commands: &Commands,
+) -> impl Fn(&Leg) -> usize + Copy {
+    let (bytes, all) = (sink.expected_bytes(), commands.len().max(1));
+    move |leg: &Leg| bytes / all * leg.commands.len()
+}
+
+/// The pause, no longer than the time that is left.
+fn within(pause: Duration, deadline: Deadline) -> Duration {
+    match deadline.remaining() {
+        Ok(Some(left)) => pause.min(left),
+        Ok(None) => pause,
+        Err(_) => Duration::ZERO,
+    }
+}

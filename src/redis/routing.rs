@@ -1,0 +1,432 @@
+//! A pipeline split among the servers that have its keys, and the replies put back in order.
+//!
+//! No I/O here. [`Routing::legs`] says what to send where, [`Routing::take`] takes in what came
+//! back, [`Routing::next`] says whether another round is needed, and [`Routing::deliver`] hands the
+//! replies over as if one server had sent them. In between, commands that were redirected
+//! (`MOVED`, `ASK`) follow to where they were sent, and reads that met a passing trouble are tried
+//! again, a few times and never longer than the caller's deadline.
+//!
+//! A write that met trouble is not tried again here, for only its author can tell whether it was
+//! done; one that was redirected was not done, and follows. Where a later command of the same key
+//! was accepted meanwhile, the order would be lost: then the redirection itself is the reply.
+
+mod leg;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+pub use self::leg::Leg;
+use super::command::{Aim, Commands};
+use super::config::Address;
+use super::deadline::Deadline;
+use super::raw::RawReplies;
+use super::reply::{ReplySink, is_transient};
+use super::slot::slot_of;
+use super::topology::Topology;
+use super::topology::redirect::Redirect;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How often commands follow redirections. Two are usual while a slot moves.
+const REDIRECTIONS: usize = 16;
+
+/// The pauses before reads that met trouble are tried again. Together they outlast a restarted
+/// connection or a slot's move, not a failover, for which no request should wait.
+const PAUSES: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(10),
+    Duration::from_millis(40),
+    Duration::from_millis(100),
+];
+
+/// What a pipeline is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Purpose {
+    /// Reads, which may be answered by replicas and tried again.
+    Read,
+    /// Writes, or commands of the caller's own.
+    Write,
+}
+
+/// What to do after a round.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Next {
+    /// Every command has its reply, or an error that stays.
+    Deliver,
+    /// Commands are left: another round.
+    Again {
+        /// Whether the topology is to be looked up first: a server was not where it should be.
+        look_up: bool,
+        /// How long to wait.
+        pause: Duration,
+    },
+}
+
+/// Where a command stands.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    /// To be sent to the server that has its key.
+    Open(Last),
+    /// To be sent to one of [`Routing::redirected`].
+    Redirected { to: usize, asking: bool },
+    /// Answered, by a reply of one of the harvests.
+    Answered { harvest: usize, reply: usize },
+    /// Not to be answered, because of one of [`Routing::errors`].
+    Failed(usize),
+}
+
+/// What an open command met last.
+#[derive(Clone, Copy, Debug)]
+enum Last {
+    Nothing,
+    Error(usize),
+    Reply { harvest: usize, reply: usize },
+}
+
+/// The replies of one server to one leg.
+#[derive(Debug)]
+struct Harvest {
+    from: Address,
+    replies: RawReplies,
+}
+
+/// One pipeline on its way through several servers.
+#[derive(Debug)]
+pub struct Routing<'c> {
+    commands: &'c Commands,
+    purpose: Purpose,
+    fates: Vec<Fate>,
+    harvests: Vec<Harvest>,
+    redirected: Vec<Address>,
+    errors: Vec<Error>,
+    avoided: Vec<Address>,
+    redirections: usize,
+    troubles: usize,
+    /// What the last round brought.
+    round: Round,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Round {
+    redirected: bool,
+    /// The first error of a leg.
+    broken: Option<usize>,
+    troubled: bool,
+}
+
+impl<'c> Routing<'c> {
+    /// All of `commands` to be sent.
+    #[must_use]
+    pub fn new(commands: &'c Commands, purpose: Purpose) -> Self {
+        Self {
+            commands,
+            purpose,
+            fates: vec![Fate::Open(Last::Nothing); commands.len()],
+            harvests: Vec::new(),
+            redirected: Vec::new(),
+            errors: Vec::new(),
+            avoided: Vec::new(),
+            redirections: 0,
+            troubles: 0,
+            round: Round::default(),
+        }
+    }
+
+    /// The servers that met trouble, which others should be preferred to.
+    #[must_use]
+    pub fn avoided(&self) -> &[Address] {
+        &self.avoided
+    }
+
+    /// Begins a round: what to send to which server. `servers` has one for each shard, or why
+    /// there is none.
+    pub fn legs(&mut self, topology: &Topology, servers: &[Result<Address>]) -> Vec<Leg> {
+        self.round = Round::default();
+        let commands = self.commands;
+        let mut legs: Vec<Leg> = Vec::new();
+        let mut of_shard: Vec<Option<usize>> = vec![None; servers.len()];
+        // Which leg each open command goes on; where none, it stays or goes on all.
+        let mut places: Vec<Option<usize>> = vec![None; self.fates.len()];
+        for (command, place) in places.iter_mut().enumerate() {
+            *place = match self.fates[command] {
+                Fate::Redirected { to, asking } => {
+                    Some(Leg::find(&mut legs, &self.redirected[to], asking))
+                }
+                Fate::Open(_) => {
+                    let slot = match commands.aim(command) {
+                        Aim::Key(key) => Some(slot_of(key)),
+                        Aim::Any => None,
+                        Aim::Each => continue,
+                    };
+                    let shard = match slot {
+                        None => (!servers.is_empty()).then_some(0),
+                        Some(slot) => topology.index_of(slot),
+                    };
+                    let placed = match shard.map(|shard| (shard, &servers[shard])) {
+                        Some((shard, Ok(address))) => Ok(*of_shard[shard]
+                            .get_or_insert_with(|| Leg::find(&mut legs, address, false))),
+                        Some((_, Err(error))) => Err(error.clone()),
+                        None => Err(unserved(slot)),
+                    };
+                    match placed {
+                        Ok(leg) => Some(leg),
+                        Err(error) => {
+                            let error = self.broke(error);
+                            self.fates[command] = Fate::Open(Last::Error(error));
+                            None
+                        }
+                    }
+                }
+                Fate::Answered { .. } | Fate::Failed(_) => None,
+            };
+        }
+        for (command, place) in places.into_iter().enumerate() {
+            match (place, self.fates[command]) {
+                (Some(leg), _) => legs[leg].push(self.commands, command),
+                (None, Fate::Open(Last::Nothing)) if self.commands.aim(command) == Aim::Each => {
+                    for leg in &mut legs {
+                        leg.push(self.commands, command);
+                    }
+                }
+                _ => {}
+            }
+        }
+        legs
+    }
+
+    fn broke(&mut self, error: Error) -> usize {
+        self.errors.push(error);
+        *self.round.broken.get_or_insert(self.errors.len() - 1)
+    }
+
+    /// Takes in what came back for a leg, whole or not.
+    pub fn take(&mut self, leg: &Leg, replies: RawReplies, outcome: Result<()>) {
+        let harvest = self.harvests.len();
+        let mut accepted: HashSet<&[u8]> = HashSet::new();
+        let due = leg.replies_of();
+        for reply in (0..replies.replies().min(due.len())).rev() {
+            let Some(command) = due[reply] else { continue };
+            let answered = Fate::Answered { harvest, reply };
+            let fate = match replies.error(reply) {
+                None => answered,
+                Some(words) => self.met(leg, harvest, reply, &words),
+            };
+            // Of a command that every server runs, one reply is enough.
+            if self.commands.aim(command) == Aim::Each
+                && matches!(self.fates[command], Fate::Answered { .. })
+            {
+                continue;
+            }
+            self.fates[command] = fate;
+            if self.purpose == Purpose::Write
+                && let Aim::Key(key) = self.commands.aim(command)
+            {
+                match fate {
+                    Fate::Answered { .. } => {
+                        accepted.insert(key);
+                    }
+                    Fate::Redirected { .. } if accepted.contains(key) => {
+                        self.fates[command] = answered;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if let Err(error) = outcome {
+            if !self.avoided.contains(&leg.address) {
+                self.avoided.push(leg.address.clone());
+            }
+            let error = self.broke(error);
+            for command in due.iter().skip(replies.replies()).flatten() {
+                if !matches!(self.fates[*command], Fate::Answered { .. }) {
+                    self.fates[*command] = Fate::Open(Last::Error(error));
+                }
+            }
+        }
+        self.harvests.push(Harvest {
+            from: leg.address.clone(),
+            replies,
+        });
+    }
+
+    /// What becomes of a command whose reply is an error.
+    fn met(&mut self, leg: &Leg, harvest: usize, reply: usize, words: &str) -> Fate {
+        match Redirect::parse(words, &leg.address) {
+            Some(Redirect::Moved { address, .. }) => self.redirect(address, false),
+            Some(Redirect::Ask { address, .. }) => self.redirect(address, true),
+            _ if self.purpose == Purpose::Read && is_transient(words) => {
+                self.round.troubled = true;
+                // A slot that moves is at its place; others have the whole server in that state.
+                if !words.starts_with("TRYAGAIN") && !self.avoided.contains(&leg.address) {
+                    self.avoided.push(leg.address.clone());
+                }
+                Fate::Open(Last::Reply { harvest, reply })
+            }
+            _ => Fate::Answered { harvest, reply },
+        }
+    }
+
+    fn redirect(&mut self, address: Address, asking: bool) -> Fate {
+        self.round.redirected = true;
+        let known = self.redirected.iter().position(|known| *known == address);
+        let to = known.unwrap_or_else(|| {
+            self.redirected.push(address);
+            self.redirected.len() - 1
+        });
+        Fate::Redirected { to, asking }
+    }
+
+    /// Whether another round is needed.
+    ///
+    /// # Errors
+    /// The first error of a leg, where the commands are writes.
+    pub fn next(&mut self, deadline: Deadline) -> Result<Next> {
+        let round = self.round;
+        if let (Some(broken), Purpose::Write) = (round.broken, self.purpose) {
+            return Err(self.errors[broken].clone());
+        }
+        let in_time = deadline.remaining();
+        if round.broken.is_some() || round.troubled {
+            self.troubles += 1;
+            if let Some(pause) = PAUSES.get(self.troubles - 1)
+                && in_time.is_ok()
+            {
+                return Ok(Next::Again {
+                    look_up: true,
+                    pause: *pause,
+                });
+            }
+            self.give_up();
+            return Ok(Next::Deliver);
+        }
+        if !round.redirected {
+            return Ok(Next::Deliver);
+        }
+        self.redirections += 1;
+        let error = match in_time {
+            Err(late) => Some(late),
+            Ok(_) if self.redirections > REDIRECTIONS => Some(
+                Error::new(
+                    ErrorKind::Server,
+                    format!("the cluster redirected a key {REDIRECTIONS} times"),
+                )
+                .transient(),
+            ),
+            Ok(_) => None,
+        };
+        if let Some(error) = error {
+            if self.purpose == Purpose::Write {
+                return Err(error);
+            }
+            self.broke(error);
+            self.give_up();
+            return Ok(Next::Deliver);
+        }
+        // Two servers that send each other's keys back will agree in a moment.
+        let pause = PAUSES[(self.redirections / 4).min(1)];
+        Ok(Next::Again {
+            look_up: false,
+            pause,
+        })
+    }
+
+    /// Leaves every open command with what it met last.
+    fn give_up(&mut self) {
+        let broken = self.round.broken;
+        for fate in &mut self.fates {
+            *fate = match *fate {
+                Fate::Open(Last::Error(error)) => Fate::Failed(error),
+                Fate::Open(Last::Reply { harvest, reply }) => Fate::Answered { harvest, reply },
+                Fate::Open(Last::Nothing) | Fate::Redirected { .. } => match broken {
+                    Some(error) => Fate::Failed(error),
+                    None => *fate,
+                },
+                other => other,
+            };
+        }
+    }
+
+    /// Hands the replies over, in the order of the commands.
+    ///
+    /// # Errors
+    /// Those of the sink: for bytes that are no reply, and for a reply that will not come.
+    pub fn deliver<S: ReplySink + ?Sized>(&self, sink: &mut S) -> Result<()> {
+        if self
+            .harvests
+            .iter()
+            .any(|harvest| harvest.replies.were_sent_again())
+        {
+            sink.sent_again();
+        }
+        let mut feed = Feed { sink, filled: 0 };
+        for fate in &self.fates {
+            match *fate {
+                Fate::Answered { harvest, reply } => {
+                    let Harvest { from, replies } = &self.harvests[harvest];
+                    match replies.reply(reply) {
+                        // Whose words they are is not seen any more from here on.
+                        [b'-', words @ .., b'\r', b'\n'] => {
+                            let mut line = vec![b'-'];
+                            line.extend_from_slice(words);
+                            line.extend_from_slice(format!(" (redis at {from})\r\n").as_bytes());
+                            feed.put(&line)?;
+                        }
+                        bytes => feed.put(bytes)?,
+                    }
+                }
+                Fate::Failed(error) => feed.unanswered(&self.errors[error])?,
+                Fate::Open(_) | Fate::Redirected { .. } => {
+                    let error = Error::new(ErrorKind::Protocol, "a command was not answered");
+                    feed.unanswered(&error)?;
+                }
+            }
+        }
+        feed.flush()
+    }
+}
+
+/// Fills a sink's space before it is told.
+struct Feed<'s, S: ?Sized> {
+    sink: &'s mut S,
+    filled: usize,
+}
+
+impl<S: ReplySink + ?Sized> Feed<'_, S> {
+    fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            let space = self.sink.space()?;
+            let room = &mut space[self.filled..];
+            let n = room.len().min(bytes.len());
+            room[..n].copy_from_slice(&bytes[..n]);
+            let full = n == room.len();
+            self.filled += n;
+            bytes = &bytes[n..];
+            if full {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn unanswered(&mut self, error: &Error) -> Result<()> {
+        self.flush()?;
+        self.sink.unanswered(error)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let n = std::mem::take(&mut self.filled);
+        if n > 0 {
+            self.sink.advance(n)?;
+        }
+        Ok(())
+    }
+}
+
+fn unserved(slot: Option<u16>) -> Error {
+    let what = match slot {
+        Some(slot) => format!("no server of the cluster has slot {slot} at the moment"),
+        None => "no server is known at the moment".to_owned(),
+    };
+    Error::new(ErrorKind::Connection, what).transient()
+}
