@@ -2,6 +2,7 @@
 #
 #   make demo               the main job on real data, with an embedded server
 #   make test               lints and all tests
+#   make test-faults        servers that die, stop and change places under load
 #   make test-airflow       the example's DAG, run by Apache Airflow in .venv-airflow
 #   make test-distributed   Feast's Spark and Ray engines, in .venv-spark and .venv-ray
 #   make bench              the benchmark tables, written to benchmarks/results
@@ -25,7 +26,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 unexport PYTHONHOME CONDA_PREFIX
 
 .PHONY: demo test bench fuzz develop lint test-rust test-python clean
-.PHONY: test-airflow test-distributed test-spark test-ray
+.PHONY: test-faults test-airflow test-distributed test-spark test-ray
 
 demo: develop $(VENV)/.demo
 	$(BIN)/python -W ignore examples/flights/demo.py $(DEMO)
@@ -61,6 +62,9 @@ endif
 
 test-python: develop $(VENV)/.test
 	$(BIN)/python -m pytest $(PYTEST)
+
+test-faults: develop $(VENV)/.test
+	$(BIN)/python -m pytest tests/faults $(PYTEST)
 
 test-airflow: .venv-airflow/.ready
 	.venv-airflow/bin/python -m pytest tests/airflow
