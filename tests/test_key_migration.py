@@ -509,7 +509,7 @@ class TestInterruptions:
         process = subprocess.Popen(
             [*command, "--rate", "1500"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not state.exists() and time.monotonic() < deadline:
             assert process.poll() is None, process.stderr and process.stderr.read()
             time.sleep(0.02)

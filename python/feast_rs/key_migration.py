@@ -182,7 +182,7 @@ def _client_of(store: FeatureStore) -> _core.Client:
     """The store's client, or one of stock Feast's settings."""
     settings: Any = store.config.online_store
     online_store = store._get_provider().online_store
-    if isinstance(settings, RedisOnlineStoreConfig) and type(online_store) is RedisOnlineStore:
+    if isinstance(settings, RedisOnlineStoreConfig) and isinstance(online_store, RedisOnlineStore):
         return online_store.client(settings)
     if type(settings).__module__ == "feast.infra.online_stores.redis":
         own = RedisOnlineStoreConfig(**{**settings.model_dump(), "type": OURS})
