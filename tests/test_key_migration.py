@@ -552,9 +552,9 @@ class TestInterruptions:
                 return limited if name == "execute" else getattr(client, name)
 
         execute = client.execute
-        from feast_rs import key_migration
+        from feast_rs import key_migration, migration_report
 
-        report = key_migration.MigrationReport(False)
+        report = migration_report.MigrationReport(False)
         job = {"project": "proj", "delete": options.get("delete", False), "views": None}
         marks = key_migration.ScanMarks(state, job)
         core = key_migration._migration(made.new, client, None)
