@@ -11,6 +11,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::exchange::{Exchange, Step};
+use super::opening::KNOCK;
 use super::patience::Patience;
 use super::socket::{has_ended, prepare};
 use super::{Health, failure, located, unreachable};
@@ -168,7 +169,15 @@ async fn write_all(
 /// The first of the server's addresses that answers. Each gets its share of the time.
 async fn reach(config: &RedisConfig, patience: &Patience) -> io::Result<Stream> {
     let (host, port) = match &config.address {
-        Address::Unix(path) => return UnixStream::connect(path).await.map(Stream::Unix),
+        Address::Unix(path) => loop {
+            match UnixStream::connect(path).await {
+                // The backlog is full, and nothing tells when there is room again.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tokio::time::sleep(KNOCK).await;
+                }
+                result => return result.map(Stream::Unix),
+            }
+        },
         Address::Tcp { host, port } => (host.as_str(), *port),
     };
     let addresses: Vec<_> = lookup_host((host, port)).await?.collect();

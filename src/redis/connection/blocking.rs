@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
@@ -17,7 +18,6 @@ use crate::redis::command::Commands;
 use crate::redis::config::RedisConfig;
 use crate::redis::deadline::Deadline;
 use crate::redis::reply::ReplySink;
-use std::time::{Duration, Instant};
 
 /// How long after its time limit a call still takes in what its socket holds.
 const GRACE: Duration = Duration::from_millis(1);
@@ -152,10 +152,27 @@ impl Talk {
         sink: &mut S,
     ) -> Result<Option<Wait>> {
         let mut share = SHARE;
+        let mut sent = false;
         loop {
             let step = self.exchange.step(commands, sink.replies())?;
+            // Nothing is waited for any more, but what is there is taken in.
+            let over = |until: Instant| until + GRACE <= self.since;
+            if step != Step::Done && self.patience.until(self.since).is_some_and(over) {
+                return Err(self.patience.expired());
+            }
             let done = match step {
-                Step::Write(bytes) => connection.write(bytes).map(|n| self.exchange.sent(n)),
+                Step::Write(bytes) => connection.write(bytes).map(|n| {
+                    self.exchange.sent(n);
+                    sent = true;
+                }),
+                // What was sent just now isn't answered yet, and the other servers are to have
+                // their commands before one's replies are read.
+                Step::Read if sent && !self.exchange.answered() => {
+                    return Ok(Some(Wait {
+                        events: connection.events(&step),
+                        until: self.patience.until(self.since),
+                    }));
+                }
                 Step::Read => match connection.read(sink.space()?) {
                     Ok(n) => {
                         self.exchange.received();
@@ -171,10 +188,6 @@ impl Talk {
             match done {
                 Ok(()) => {
                     self.since = now;
-                    let over = |until: Instant| until + GRACE <= now;
-                    if self.patience.until(now).is_some_and(over) {
-                        return Err(self.patience.expired());
-                    }
                     if share == 0 {
                         return Ok(Some(Wait::until(now)));
                     }

@@ -24,7 +24,7 @@ use crate::redis::config::Address;
 use crate::redis::deadline::Deadline;
 
 /// How long to wait for room in the backlog of a Unix socket.
-const KNOCK: Duration = Duration::from_millis(1);
+pub(super) const KNOCK: Duration = Duration::from_millis(1);
 
 /// A connection that is being opened.
 pub(in crate::redis) struct Opening {
@@ -84,18 +84,19 @@ impl Opening {
         let config = self.connector.config();
         loop {
             match std::mem::replace(&mut self.stage, Stage::Over) {
-                Stage::Preparing(preparation) => match preparation.result()? {
-                    Some(addresses) => self.stage = Stage::reaching(&self.connector, addresses)?,
-                    None => {
-                        let now = Instant::now();
-                        let until = self.patience.until(now);
-                        if until.is_some_and(|until| until <= now) {
-                            return Err(self.patience.expired());
-                        }
-                        self.stage = Stage::Preparing(preparation);
-                        return Ok(Progress::Waiting(Wait::bell(until)));
+                Stage::Preparing(preparation) => {
+                    if let Some(addresses) = preparation.result()? {
+                        self.stage = Stage::reaching(&self.connector, addresses)?;
+                        continue;
                     }
-                },
+                    let now = Instant::now();
+                    let until = self.patience.until(now);
+                    if until.is_some_and(|until| until <= now) {
+                        return Err(self.patience.expired());
+                    }
+                    self.stage = Stage::Preparing(preparation);
+                    return Ok(Progress::Waiting(Wait::bell(until)));
+                }
                 Stage::Reaching(session, mut reach) => {
                     match reach.advance(&self.patience, config.keepalive)? {
                         Progress::Waiting(wait) => {

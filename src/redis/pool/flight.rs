@@ -9,7 +9,7 @@ use rustix::event::PollFlags;
 
 use super::shelf::Open;
 use super::turnstile::{Queued, Turn};
-use super::{Call, OwnConnection, Pool, Via};
+use super::{Call, Pool, Via};
 use crate::error::{Error, ErrorKind, Result};
 use crate::redis::connection::{Bell, Connection, Opening, Progress, Talk, Wait, located};
 use crate::redis::deadline::Deadline;
@@ -210,6 +210,10 @@ impl<'f, 'a, S: ReplySink + ?Sized> Flight<'f, 'a, S> {
 
     /// Begins, unless it is to begin later.
     fn begin(&mut self, round: &Round) -> Result<Option<Wait>> {
+        if self.call.commands.is_empty() && matches!(self.call.via, Via::Pool(_)) {
+            self.stage = Stage::Ended;
+            return Ok(None);
+        }
         round.deadline.remaining()?;
         if let Some(begins) = self.call.begins
             && begins > Instant::now()
@@ -218,7 +222,6 @@ impl<'f, 'a, S: ReplySink + ?Sized> Flight<'f, 'a, S> {
             return Ok(Some(Wait::until(end.map_or(begins, |end| end.min(begins)))));
         }
         match &self.call.via {
-            Via::Pool(_) if self.call.commands.is_empty() => self.stage = Stage::Ended,
             Via::Pool(pool) => {
                 let pool: &'a Pool = pool;
                 match pool.turnstile.enter() {
@@ -305,16 +308,12 @@ impl<'f, 'a, S: ReplySink + ?Sized> Flight<'f, 'a, S> {
             return Ok(None);
         };
         let call = &mut *self.call;
-        let open = match (pooled, &mut call.via) {
-            (Some(open), _) => open,
-            (
-                None,
-                Via::Own(OwnConnection {
-                    connection: Some(open),
-                    ..
-                }),
-            ) => open,
-            (None, _) => return Ok(None),
+        let own = match &mut call.via {
+            Via::Own(own) => own.connection.as_mut(),
+            Via::Pool(_) => None,
+        };
+        let Some(open) = pooled.as_mut().or(own) else {
+            return Ok(None);
         };
         let connection = &mut open.connection;
         talk.advance(connection, call.commands, call.sink)
