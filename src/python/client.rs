@@ -9,6 +9,7 @@ use pyo3::types::{PyBytes, PyList};
 
 use super::answer::Answer;
 use super::completions::{Completions, Outcome, Promise, Queue, Task};
+use super::credentials::PythonProvider;
 use super::keys::KeyColumn;
 use super::plan::Plan;
 use super::runtime::runtime;
@@ -27,6 +28,7 @@ use crate::write::rows::Rows;
 #[pyclass(frozen, module = "feast_rs._core")]
 pub struct Client {
     config: Arc<DeploymentConfig>,
+    provider: Option<Arc<PythonProvider>>,
     pool: Mutex<Option<OwnPool>>,
 }
 
@@ -67,9 +69,14 @@ impl Client {
     /// A client of what `settings` (a JSON object of the store's configuration) says; it does
     /// not connect yet.
     #[new]
-    fn new(settings: &str) -> PyResult<Self> {
+    fn new(py: Python<'_>, settings: &str) -> PyResult<Self> {
+        let config = supported(settings)?;
+        let provider = config.provider.as_ref();
         Ok(Self {
-            config: Arc::new(supported(settings)?),
+            provider: provider
+                .map(|settings| PythonProvider::new(py, settings))
+                .transpose()?,
+            config: Arc::new(config),
             pool: Mutex::new(None),
         })
     }
@@ -249,7 +256,11 @@ impl Client {
         {
             return pool.clone();
         }
-        let pool = Arc::new(Pool::new(self.config.node.clone()));
+        let provider = self.provider.clone();
+        let config = self
+            .config
+            .in_process(provider.map(|provider| provider as _));
+        let pool = Arc::new(Pool::new(config.node));
         *current = Some(OwnPool::new(pool.clone()));
         pool
     }
