@@ -11,7 +11,8 @@
 //! | `ssl_min_version` | `TLSv1.2` or `TLSv1.3` | `TLSv1.2` |
 //!
 //! The files are read when the first connection is opened, and again when one of them has changed,
-//! or a handshake has failed: certificates are replaced under programs that run for months.
+//! or a handshake has failed, once a second at the most: certificates are replaced under programs
+//! that run for months.
 //! Connections that are open stay as they are.
 //!
 //! Encrypted keys and OCSP checks are refused, for ignoring them would weaken what was asked for.

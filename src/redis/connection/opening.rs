@@ -37,8 +37,10 @@ pub(in crate::redis) struct Opening {
     /// There if a thread is waited for: one that prepares, or a provider's.
     bell: Option<Arc<Bell>>,
     login: Login,
-    /// The server's words about a login, for which a newer one was asked for.
+    /// The server's words about a login, while a newer one is asked for.
     refused: Option<Error>,
+    /// Whether one was asked for; that is done once.
+    asked_again: bool,
     tls: Option<Arc<ClientConfig>>,
 }
 
@@ -100,6 +102,7 @@ impl Opening {
             bell: if waits { Some(bell()?.clone()) } else { None },
             login: Login::default(),
             refused: None,
+            asked_again: false,
             tls: None,
         };
         opening.stage = opening.first_stage(near)?;
@@ -124,6 +127,7 @@ impl Opening {
             bell: Some(bell()?.clone()),
             login: Login::default(),
             refused: None,
+            asked_again: false,
             tls: None,
         })
     }
@@ -217,10 +221,11 @@ impl Opening {
         }
         match handshake.judge(greeting, outcome, config) {
             Ok(()) => Ok(Some(greeted.logged_in())),
-            Err(error) if self.refused.is_none() && handshake.is_login_refused(greeting) => {
+            Err(error) if !self.asked_again && handshake.is_login_refused(greeting) => {
                 let Some(request) = self.request(handshake.generation())? else {
                     return Err(error);
                 };
+                self.asked_again = true;
                 self.refused = Some(error);
                 self.stage = Stage::Asking(request);
                 Ok(None)

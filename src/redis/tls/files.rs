@@ -24,6 +24,7 @@ pub struct TlsFiles {
 struct Reading {
     client: Arc<ClientConfig>,
     stamps: Vec<Stamp>,
+    since: Instant,
     /// When it was last known to be what the files say.
     checked: Instant,
     /// Whether to read them again whatever their stamps are.
@@ -88,6 +89,7 @@ impl TlsFiles {
                 *read = Some(Reading {
                     client: client.clone(),
                     stamps,
+                    since: Instant::now(),
                     checked: Instant::now(),
                     distrusted: false,
                 });
@@ -102,11 +104,13 @@ impl TlsFiles {
         }
     }
 
-    /// Takes note that `client` was of no use: the files are read again before the next connection.
+    /// Takes note that `client` was of no use: unless they were read a moment ago, the files are read
+    /// again before the next connection.
     pub fn distrust(&self, client: &Arc<ClientConfig>) {
         if let Ok(mut read) = self.read.try_lock()
             && let Some(reading) = &mut *read
             && Arc::ptr_eq(&reading.client, client)
+            && reading.since.elapsed() >= BELIEVED
         {
             reading.distrusted = true;
         }
