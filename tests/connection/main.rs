@@ -6,6 +6,7 @@ mod redis_server;
 mod faults;
 mod limits;
 mod login;
+mod rotation;
 mod sharing;
 mod together;
 

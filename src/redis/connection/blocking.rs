@@ -16,6 +16,7 @@ use super::wait::Wait;
 use crate::error::Result;
 use crate::redis::command::Commands;
 use crate::redis::config::RedisConfig;
+use crate::redis::credentials::Login;
 use crate::redis::deadline::Deadline;
 use crate::redis::reply::ReplySink;
 
@@ -31,6 +32,8 @@ pub struct Connection {
     socket: Socket,
     session: Option<Box<Session>>,
     health: Health,
+    /// That of the credentials it logged in with.
+    generation: u64,
 }
 
 impl Connection {
@@ -44,6 +47,7 @@ impl Connection {
             socket,
             session,
             health: Health::Ready,
+            generation: 0,
         }
     }
 
@@ -63,6 +67,15 @@ impl Connection {
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.socket.has_ended(self.session.is_some())
+    }
+
+    /// The newest credentials, if it has older ones.
+    pub(in crate::redis) fn newer_login(&self) -> Option<Login> {
+        self.config.credentials.newer_than(self.generation)
+    }
+
+    pub(super) fn set_generation(&mut self, generation: u64) {
+        self.generation = generation;
     }
 
     /// What connections of its kind are configured by.
