@@ -197,7 +197,7 @@ impl Breaker {
             failures,
             slow,
         } = self.window.counts(now);
-        calls >= self.settings.min_calls as u64
+        calls >= u64::from(self.settings.min_calls)
             && (failures + slow) as f64 * 100.0 >= self.settings.failure_percent * calls as f64
     }
 

@@ -163,13 +163,13 @@ impl<'c> Routing<'c> {
                         None => (!servers.is_empty()).then_some(0),
                         Some(slot) => topology.index_of(slot),
                     };
-                    let placed = match shard.map(|shard| (shard, &servers[shard])) {
+                    let leg = match shard.map(|shard| (shard, &servers[shard])) {
                         Some((shard, Ok(address))) => Ok(*of_shard[shard]
                             .get_or_insert_with(|| Leg::find(&mut legs, address, false))),
                         Some((_, Err(error))) => Err(error.clone()),
                         None => Err(unserved(slot)),
                     };
-                    match placed {
+                    match leg {
                         Ok(leg) => Some(leg),
                         Err(error) => {
                             let error = self.broke(error);

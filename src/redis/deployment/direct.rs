@@ -95,12 +95,11 @@ impl Deployment {
         sink: &mut S,
         interrupt: Interrupt<'_>,
     ) -> Result<()> {
-        let node = match &self.only {
-            Some(only) => only.clone(),
-            None => {
-                let topology = self.topology(false, Deadline::NEVER, interrupt)?;
-                self.server(&topology, Purpose::Write, &[])?
-            }
+        let node = if let Some(only) = &self.only {
+            only.clone()
+        } else {
+            let topology = self.topology(false, Deadline::NEVER, interrupt)?;
+            self.server(&topology, Purpose::Write, &[])?
         };
         let mut used = own.take(&node, interrupt)?;
         let outcome = used.connection.run(commands, sink, interrupt);

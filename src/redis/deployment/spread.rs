@@ -195,7 +195,7 @@ impl Deployment {
                     if let (Some(_), Some(hedges)) = (second, &self.hedges) {
                         hedges.spend();
                     }
-                    let second = second.and_then(|(outcome, _)| outcome.clone());
+                    let second = second.and_then(|(outcome, _)| outcome.as_ref());
                     way.into_returned(first.unwrap_or_else(|| Err(given_up())), second)
                 }
             });
@@ -285,7 +285,7 @@ impl Deployment {
             pool.run_async(commands, second, deadline).await
         };
         let (first, second) = whichever(first, second, &way.node, &admitted).await;
-        way.into_returned(first, second)
+        way.into_returned(first, second.as_ref())
     }
 
     /// Who else may answer a leg, if hedging is on and the budget allows.
@@ -333,8 +333,8 @@ impl Way {
     }
 
     /// The replies of whichever server has given all.
-    fn into_returned(mut self, first: Result<()>, second: Option<Result<()>>) -> Returned {
-        if let (Err(_), Some(Ok(()))) = (&first, &second)
+    fn into_returned(mut self, first: Result<()>, second: Option<&Result<()>>) -> Returned {
+        if let (Err(_), Some(Ok(()))) = (&first, second)
             && let (Some(hedge), Some(replies)) = (&self.hedge, self.second.take())
         {
             self.leg.address = hedge.node.address().clone();
