@@ -61,9 +61,9 @@ impl<'f, 'a, S: ReplySink + ?Sized> Flight<'f, 'a, S> {
         matches!(self.stage, Stage::Ended)
     }
 
-    /// Whether a step can be taken.
+    /// Whether a step can be taken. A rival may have ended what was due.
     pub fn is_due(&self) -> bool {
-        self.due.get()
+        self.due.get() && !self.has_ended()
     }
 
     /// Takes note of what happened.
