@@ -215,15 +215,6 @@ impl RedisConfig {
             ..self.clone()
         }
     }
-
-    /// The same for a replica at `address`.
-    #[must_use]
-    pub fn replica_at(&self, address: Address) -> Self {
-        Self {
-            must_be_primary: false,
-            ..self.at(address)
-        }
-    }
 }
 
 fn tls_files(parameters: &Parameters, notices: &mut Vec<String>) -> Result<Arc<TlsFiles>> {

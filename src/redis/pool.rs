@@ -14,6 +14,7 @@
 mod call;
 mod driver;
 mod flight;
+mod round;
 mod shelf;
 mod turnstile;
 

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -178,10 +179,7 @@ fn a_signal_is_heeded_while_waiting_for_a_reply() {
     let nudge = || {
         let myself = std::process::id();
         let script = format!("sleep 0.2; kill -STOP {myself}; sleep 0.02; kill -CONT {myself}");
-        std::process::Command::new("sh")
-            .args(["-c", &script])
-            .spawn()
-            .unwrap()
+        Command::new("sh").args(["-c", &script]).spawn().unwrap()
     };
     let asked = AtomicUsize::new(0);
     let block = command(&[b"BLPOP", b"none", b"0.5"]);
@@ -225,6 +223,8 @@ fn ends_on_time(pool: &Pool, what: &str, parts: &[&[u8]]) {
         let outcome = runtime.block_on(pool.run_async(&commands, &mut replies, deadline));
         assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Timeout, "{what}");
     });
+    // Some of its threads may never end.
+    runtime.shutdown_background();
 }
 
 #[test]
@@ -266,6 +266,34 @@ fn every_phase_ends_on_time() {
     let path = format!("unix://{}", path.display());
     let unix = Pool::new(config(&json!({"connection_string": path})));
     ends_on_time(&unix, "connecting to a Unix socket", block);
+}
+
+#[test]
+fn preparing_ends_on_time() {
+    // A pipe that nobody writes to stands for whatever a thread may hang in: files here, the
+    // resolver of names likewise.
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("ca.pem");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let settings =
+        |size: usize| json!({"ssl": true, "ssl_ca_certs": pipe, "redis_pool_size": size});
+    ends_on_time(&pool_at(port, &settings(64)), "preparing", &[b"PING"]);
+
+    // Threads that hang don't become ever more.
+    let pool = pool_at(port, &settings(2));
+    for _ in 0..2 {
+        let (kind, ..) = fails(&pool, 30);
+        assert_eq!(kind, ErrorKind::Timeout);
+    }
+    let (kind, message, _) = fails(&pool, 5000);
+    assert_eq!(kind, ErrorKind::Connection);
+    assert!(
+        message.contains("2 attempts to connect are hanging"),
+        "{message}"
+    );
 }
 
 #[test]

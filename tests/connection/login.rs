@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use _core::error::ErrorKind;
+use _core::redis::config::RedisConfig;
 use _core::redis::pool::{Counts, Pool};
 use serde_json::json;
 
@@ -249,8 +250,9 @@ fn a_replica_is_told_from_a_primary() {
     assert_eq!(message, expected);
     let asynchronous = runtime().block_on(ask_async(&demoted, &[b"PING"]));
     assert_eq!(asynchronous.unwrap_err().to_string(), expected);
-    let config = node(&replica);
-    let as_replica = Pool::new(config.replica_at(config.address.clone()).into());
+    let mut config = RedisConfig::clone(&node(&replica));
+    config.must_be_primary = false;
+    let as_replica = Pool::new(config.into());
     assert_eq!(ping(&as_replica).unwrap(), pong());
     // Who may not ask is let in all the same.
     let locked = RedisServer::start(&["--user", "feast", "on", ">p", "~*", "+@all", "-role"]);

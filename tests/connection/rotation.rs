@@ -175,7 +175,7 @@ fn a_provider_that_fails_or_is_slow_at_first() {
     assert_eq!(asynchronous.to_string(), "the vault is sealed");
     // The limit holds while it thinks.
     vault.sealed.store(false, Ordering::SeqCst);
-    *vault.pause.lock().unwrap() = Duration::from_millis(1000);
+    *vault.pause.lock().unwrap() = Duration::from_secs(1);
     let (kind, message, took) = fails(&pool, 200);
     assert_eq!(kind, ErrorKind::Timeout, "{message}");
     assert!(message.contains("waiting for credentials"), "{message}");

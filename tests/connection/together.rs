@@ -154,6 +154,30 @@ fn the_first_of_rivals_ends_the_others() {
     assert_eq!((pools[0].counts().open, fast.take().len()), (0, 1));
     servers[0].signal("CONT");
 
+    // Of rivals that are answered at the same time one wins, and has the replies.
+    for _ in 0..200 {
+        let mut sinks = sinks::<4>();
+        let mut calls: Vec<_> = sinks
+            .iter_mut()
+            .enumerate()
+            .map(|(at, sink)| Call::new(Via::Pool(&pools[at % 2]), &echo, sink))
+            .collect();
+        for (at, call) in calls.iter_mut().enumerate() {
+            call.rival = Some(at / 2);
+        }
+        run(&mut calls, within(5000));
+        let won: Vec<_> = calls.iter().map(|call| call.outcome.is_some()).collect();
+        assert!(
+            calls
+                .iter()
+                .all(|call| call.outcome.is_none() || succeeded(call))
+        );
+        assert!(won[0] != won[1] && won[2] != won[3], "{won:?}");
+        for (won, sink) in won.iter().zip(&mut sinks) {
+            assert!(!won || sink.take() == [Reply::Bulk(b"x".to_vec())]);
+        }
+    }
+
     // A rival that is answered in time never begins the other.
     let [mut first, mut second] = sinks();
     let fresh = servers[1].pool(json!({}));

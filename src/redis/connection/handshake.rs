@@ -392,7 +392,10 @@ mod tests {
         let error = verdict(&node, replica).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Connection);
         assert!(error.to_string().contains("h:1 is no primary"), "{error}");
-        let replica_node = node.replica_at(node.address.clone());
+        let replica_node = RedisConfig {
+            must_be_primary: false,
+            ..node
+        };
         assert!(verdict(&replica_node, b"+PONG\r\n").is_ok());
     }
 

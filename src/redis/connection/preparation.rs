@@ -40,7 +40,8 @@ impl Preparation {
         let config = connector.config();
         let Some(attempt) = Attempt::start(&connector.preparing, config.pool_size) else {
             let error = io::Error::other(format!(
-                "{} attempts to connect are hanging already, in the system's resolver",
+                "{} attempts to connect are hanging already, in the system's resolver or reading \
+                 the files of TLS",
                 config.pool_size
             ));
             return Err(unreachable(&config.address, &error));

@@ -9,37 +9,23 @@ use rustls::{ClientConfig, ClientConnection};
 
 use super::socket::Socket;
 
-/// How much is read from the socket in one go: rustls itself asks for four kilobytes at a time.
-const INBOX: usize = 64 * 1024;
-
-/// The session, and what was read of it and not looked at yet.
-pub(super) struct Session {
-    tls: ClientConnection,
-    inbox: Vec<u8>,
-    /// Which bytes of the inbox are still to be looked at.
-    from: usize,
-    to: usize,
-}
+/// The client's side of a session.
+pub(super) struct Session(ClientConnection);
 
 impl Session {
     pub fn new(
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
     ) -> Result<Self, rustls::Error> {
-        Ok(Self {
-            tls: ClientConnection::new(config, name)?,
-            inbox: Vec::new(),
-            from: 0,
-            to: 0,
-        })
+        ClientConnection::new(config, name).map(Self)
     }
 
     /// What to poll for after [`read`](Self::read) or [`write`](Self::write) would have blocked.
     pub fn events(&self, writing: bool) -> PollFlags {
-        let reads = self.tls.is_handshaking() || !writing;
+        let reads = self.0.is_handshaking() || !writing;
         let mut events = PollFlags::empty();
         events.set(PollFlags::IN, reads);
-        events.set(PollFlags::OUT, self.tls.wants_write() || !reads);
+        events.set(PollFlags::OUT, self.0.wants_write() || !reads);
         events
     }
 
@@ -49,7 +35,7 @@ impl Session {
         // round.
         let flushed = self.flush(socket);
         loop {
-            match self.tls.reader().read(space) {
+            match self.0.reader().read(space) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
@@ -66,12 +52,12 @@ impl Session {
     pub fn write(&mut self, socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
         loop {
             self.flush(socket)?;
-            if !self.tls.is_handshaking() {
+            if !self.0.is_handshaking() {
                 break;
             }
             self.take_in(socket)?;
         }
-        let n = self.tls.writer().write(bytes)?;
+        let n = self.0.writer().write(bytes)?;
         match self.flush(socket) {
             // The rest goes before whatever comes next.
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
@@ -80,24 +66,19 @@ impl Session {
     }
 
     fn flush(&mut self, socket: &Socket) -> io::Result<()> {
-        while self.tls.wants_write() {
-            self.tls.write_tls(&mut Outlet(socket))?;
+        while self.0.wants_write() {
+            self.0.write_tls(&mut Plain(socket))?;
         }
         Ok(())
     }
 
     /// Takes in one piece of what was sent to us.
     fn take_in(&mut self, socket: &Socket) -> io::Result<()> {
-        if self.from == self.to {
-            self.inbox.resize(INBOX, 0);
-            (self.from, self.to) = (0, socket.read(&mut self.inbox)?);
-        }
-        let taken = self.tls.read_tls(&mut &self.inbox[self.from..self.to])?;
-        self.from += taken;
-        if taken == 0 && self.tls.is_handshaking() {
+        let taken = self.0.read_tls(&mut Plain(socket))?;
+        if taken == 0 && self.0.is_handshaking() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if let Err(error) = self.tls.process_new_packets() {
+        if let Err(error) = self.0.process_new_packets() {
             // The server is told why, if it can be.
             let _ = self.flush(socket);
             return Err(io::Error::new(io::ErrorKind::InvalidData, error));
@@ -106,10 +87,16 @@ impl Session {
     }
 }
 
-/// What rustls writes to.
-struct Outlet<'a>(&'a Socket);
+/// The socket as rustls sees it.
+struct Plain<'a>(&'a Socket);
 
-impl io::Write for Outlet<'_> {
+impl io::Read for Plain<'_> {
+    fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        self.0.read(space)
+    }
+}
+
+impl io::Write for Plain<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
     }

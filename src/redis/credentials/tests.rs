@@ -38,14 +38,14 @@ fn scripted(
     (provider, source)
 }
 
-fn issued(password: &str, life: Option<Duration>) -> Result<Issued> {
-    Ok(Issued {
+fn issued(password: &str, life: Option<Duration>) -> Issued {
+    Issued {
         credentials: Credentials {
             username: None,
             password: Secret::from(password.to_owned()),
         },
         expires_in: life,
-    })
+    }
 }
 
 fn failure() -> Result<Issued> {
@@ -72,7 +72,7 @@ const LONG: Duration = Duration::from_secs(600);
 
 #[test]
 fn it_is_asked_when_it_is_needed() {
-    let (provider, source) = scripted(LONG, |n| issued(&n.to_string(), None));
+    let (provider, source) = scripted(LONG, |n| Ok(issued(&n.to_string(), None)));
     std::thread::sleep(Duration::from_millis(50));
     assert!(source.newest().is_none() && source.newer_than(0).is_none());
     assert_eq!(provider.questions.load(Ordering::SeqCst), 0);
@@ -90,7 +90,7 @@ fn it_is_asked_when_it_is_needed() {
 fn many_who_wait_are_one_question() {
     let (provider, source) = scripted(LONG, |n| {
         std::thread::sleep(Duration::from_millis(200));
-        issued(&n.to_string(), None)
+        Ok(issued(&n.to_string(), None))
     });
     std::thread::scope(|scope| {
         for _ in 0..8 {
@@ -103,9 +103,9 @@ fn many_who_wait_are_one_question() {
 #[test]
 fn credentials_are_renewed_ahead_of_expiry() {
     let life = Some(Duration::from_millis(1500));
-    let (provider, source) = scripted(LONG, move |n| issued(&n.to_string(), life));
+    let (provider, source) = scripted(LONG, move |n| Ok(issued(&n.to_string(), life)));
     ask(&source, 0).unwrap();
-    std::thread::sleep(Duration::from_millis(3000));
+    std::thread::sleep(Duration::from_secs(3));
     let times = provider.times.lock().unwrap().clone();
     assert_eq!(times.len(), 3, "at 0, 1.2 and 2.4 seconds");
     for pair in times.windows(2) {
@@ -114,7 +114,7 @@ fn credentials_are_renewed_ahead_of_expiry() {
     }
     assert_eq!(password(&source.newest().unwrap()), "3");
     // One that is renewed in time for its refresh is renewed as often as that.
-    let (provider, source) = scripted(Duration::from_secs(1), |_| issued("same", None));
+    let (provider, source) = scripted(Duration::from_secs(1), |_| Ok(issued("same", None)));
     ask(&source, 0).unwrap();
     std::thread::sleep(Duration::from_millis(2500));
     assert_eq!(provider.questions.load(Ordering::SeqCst), 3);
@@ -123,7 +123,7 @@ fn credentials_are_renewed_ahead_of_expiry() {
 
 #[test]
 fn a_refused_login_asks_at_once_but_not_more_often_than_once_a_second() {
-    let (provider, source) = scripted(LONG, |n| issued(&n.to_string(), None));
+    let (provider, source) = scripted(LONG, |n| Ok(issued(&n.to_string(), None)));
     let first = ask(&source, 0).unwrap().unwrap();
     std::thread::sleep(Duration::from_millis(1100));
     let start = Instant::now();
@@ -145,7 +145,7 @@ fn a_refused_login_asks_at_once_but_not_more_often_than_once_a_second() {
 
 #[test]
 fn nothing_newer_is_said() {
-    let (_, source) = scripted(LONG, |_| issued("same", None));
+    let (_, source) = scripted(LONG, |_| Ok(issued("same", None)));
     ask(&source, 0).unwrap().unwrap();
     assert!(ask(&source, 1).unwrap().is_none());
 }
@@ -153,14 +153,14 @@ fn nothing_newer_is_said() {
 #[test]
 fn while_a_provider_fails_the_old_credentials_serve() {
     let (provider, source) = scripted(Duration::from_secs(1), |n| match n {
-        1 | 4.. => issued(&n.to_string(), None),
+        1 | 4.. => Ok(issued(&n.to_string(), None)),
         _ => failure(),
     });
     ask(&source, 0).unwrap();
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(provider.questions.load(Ordering::SeqCst), 2);
     assert_eq!(password(&source.newest().unwrap()), "1");
-    std::thread::sleep(Duration::from_millis(2000));
+    std::thread::sleep(Duration::from_secs(2));
     assert_eq!(password(&source.newest().unwrap()), "4");
 }
 
@@ -168,7 +168,7 @@ fn while_a_provider_fails_the_old_credentials_serve() {
 fn a_first_failure_is_told_and_tried_again() {
     let (provider, source) = scripted(LONG, |n| match n {
         1..=3 => failure(),
-        _ => issued("late", None),
+        _ => Ok(issued("late", None)),
     });
     for _ in 0..3 {
         let error = ask(&source, 0).unwrap_err();
@@ -188,7 +188,7 @@ fn a_first_failure_is_told_and_tried_again() {
 
 #[test]
 fn the_thread_ends_with_the_source() {
-    let (provider, source) = scripted(LONG, |n| issued(&n.to_string(), None));
+    let (provider, source) = scripted(LONG, |n| Ok(issued(&n.to_string(), None)));
     ask(&source, 0).unwrap();
     let other = source.clone();
     drop(source);
@@ -203,7 +203,7 @@ fn the_thread_ends_with_the_source() {
 
 #[test]
 fn debug_output_holds_no_secret() {
-    let (_, source) = scripted(LONG, |_| issued("s3cret", None));
+    let (_, source) = scripted(LONG, |_| Ok(issued("s3cret", None)));
     let login = ask(&source, 0).unwrap().unwrap();
     let fixed = CredentialSource::Fixed(login.credentials.clone().unwrap());
     let shown = format!("{source:?} {fixed:?} {login:?}");

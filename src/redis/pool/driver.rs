@@ -7,7 +7,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::Call;
-use super::flight::{Flight, Round};
+use super::flight::Flight;
+use super::round::Round;
 use crate::error::{Error, ErrorKind, Result};
 use crate::redis::connection::Interrupt;
 use crate::redis::deadline::Deadline;

@@ -1,56 +1,20 @@
 //! A call under way: waiting for its turn, opening a connection, talking.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::event::PollFlags;
 
+use super::round::Round;
 use super::shelf::Open;
 use super::turnstile::{Queued, Turn};
 use super::{Call, Pool, Via};
-use crate::error::{Error, ErrorKind, Result};
-use crate::redis::connection::{
-    Bell, Connection, Connector, Opening, Progress, Talk, Wait, located,
-};
+use crate::error::Result;
+use crate::redis::connection::{Connection, Connector, Opening, Progress, Talk, Wait, located};
 use crate::redis::credentials::Login;
-use crate::redis::deadline::Deadline;
 use crate::redis::reply::ReplySink;
-
-/// What the calls of one run share.
-pub(super) struct Round {
-    pub deadline: Deadline,
-    /// Made when the first call waits for something other than a socket.
-    bell: OnceCell<Arc<Bell>>,
-}
-
-impl Round {
-    pub fn new(deadline: Deadline) -> Self {
-        Self {
-            deadline,
-            bell: OnceCell::new(),
-        }
-    }
-
-    /// The bell, if anyone may ring it.
-    pub fn bell_in_use(&self) -> Option<&Arc<Bell>> {
-        self.bell.get()
-    }
-
-    fn bell(&self) -> Result<&Arc<Bell>> {
-        if let Some(bell) = self.bell.get() {
-            return Ok(bell);
-        }
-        let made = Bell::new().map_err(|error| {
-            Error::new(
-                ErrorKind::Connection,
-                format!("a pipe to wait with cannot be made: {error}"),
-            )
-        })?;
-        Ok(self.bell.get_or_init(|| Arc::new(made)))
-    }
-}
 
 /// One call and how far it has come.
 pub(super) struct Flight<'f, 'a, S: ReplySink + ?Sized> {
@@ -65,7 +29,8 @@ pub(super) struct Flight<'f, 'a, S: ReplySink + ?Sized> {
 /// another. Calls through a connection of their own need no turn.
 enum Stage<'a> {
     New,
-    Queued(Queued<'a>),
+    /// In the queue of the pool.
+    Queued(&'a Pool, Queued<'a>),
     Opening {
         opening: Box<Opening>,
         turn: Option<Turn<'a>>,
@@ -73,10 +38,9 @@ enum Stage<'a> {
     Talking {
         talk: Talk,
         since: Instant,
-        /// Whether the connection had been used before.
+        /// Whether the connection is of the pool and was used before.
         kept: bool,
-        /// `None` is the call's own.
-        pooled: Option<Open<Connection>>,
+        open: Open<Connection>,
         turn: Option<Turn<'a>>,
     },
     Ended,
@@ -98,9 +62,9 @@ impl<'f, 'a, S: ReplySink + ?Sized> Flight<'f, 'a, S> {
         matches!(self.stage, Stage::Ended)
     }
 
-    /// Whether a step can be taken.
+    /// Whether a step can be taken. A rival may have ended what was due.
     pub fn is_due(&self) -> bool {
-        self.due.get()
+        self.due.get() && !self.has_ended()
     }
 
     /// Takes note of what happened.
@@ -119,15 +83,9 @@ impl<'f, 'a, S: ReplySink + ?Sized> Flight<'f, 'a, S> {
     pub fn polled(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
         let socket = match &self.stage {
             _ if self.wait.events.is_empty() => None,
-            Stage::New | Stage::Queued(_) | Stage::Ended => None,
+            Stage::New | Stage::Queued(..) | Stage::Ended => None,
             Stage::Opening { opening, .. } => opening.socket(),
-            Stage::Talking { pooled, .. } => match (pooled, &self.call.via) {
-                (Some(open), _) => Some(open.connection.as_fd()),
-                (None, Via::Own(own)) => {
-                    own.connection.as_ref().map(|open| open.connection.as_fd())
-                }
-                (None, Via::Pool(_)) => None,
-            },
+            Stage::Talking { open, .. } => Some(open.connection.as_fd()),
         };
         socket.map(|socket| (socket, self.wait.events))
     }
@@ -149,29 +107,21 @@ impl<'f, 'a, S: ReplySink + ?Sized> Flight<'f, 'a, S> {
 
     /// Ends with `outcome`; `None` gives the call up for a rival.
     pub fn end(&mut self, outcome: Option<Result<()>>) {
-        if let Stage::Talking { since, .. } = &self.stage {
-            self.call.took = Some(since.elapsed());
-        }
-        let succeeded = matches!(outcome, Some(Ok(())));
         let stage = std::mem::replace(&mut self.stage, Stage::Ended);
-        match (&mut self.call.via, stage) {
-            (
-                Via::Pool(pool),
-                Stage::Talking {
-                    pooled: Some(open),
-                    turn,
-                    ..
-                },
-            ) => {
-                if open.connection.is_ready() {
-                    pool.blocking.put(open);
-                } else {
-                    drop(open);
+        if let Stage::Talking {
+            since, open, turn, ..
+        } = stage
+        {
+            self.call.took = Some(since.elapsed());
+            if open.connection.is_ready() {
+                match &mut self.call.via {
+                    Via::Pool(pool) => pool.blocking.put(open),
+                    Via::Own(own) => own.connection = Some(open),
                 }
-                drop(turn);
+            } else {
+                drop(open);
             }
-            (Via::Own(own), _) if !succeeded => own.connection = None,
-            _ => {}
+            drop(turn);
         }
         self.call.outcome = outcome;
     }
@@ -184,11 +134,8 @@ impl<'f, 'a, S: ReplySink + ?Sized> Flight<'f, 'a, S> {
                         return Ok(Some(wait));
                     }
                 }
-                Stage::Queued(queued) => {
-                    let deadline = round.deadline;
-                    let Via::Pool(pool) = self.call.via else {
-                        return Ok(None);
-                    };
+                Stage::Queued(pool, queued) => {
+                    let (pool, deadline) = (*pool, round.deadline);
                     if deadline.remaining().is_err() {
                         return Err(pool.exhausted(deadline));
                     }
@@ -229,71 +176,59 @@ impl<'f, 'a, S: ReplySink + ?Sized> Flight<'f, 'a, S> {
                 let pool: &'a Pool = pool;
                 match pool.turnstile.enter() {
                     Some(turn) => self.take_turn(pool, turn, round)?,
-                    None => self.stage = Stage::Queued(pool.turnstile.queue(round.bell()?)),
+                    None => self.stage = Stage::Queued(pool, pool.turnstile.queue(round.bell()?)),
                 }
             }
             Via::Own(own) => {
-                let kept = own.connection.take();
-                let kept = kept.filter(|open| open.connection.is_ready());
-                let login = kept.as_ref().and_then(|open| open.connection.newer_login());
-                self.stage = match (kept, login) {
-                    (Some(open), None) => {
-                        let now = Instant::now();
-                        let talk = Talk::new(&open.connection, round.deadline, now);
-                        own.connection = Some(open);
-                        Stage::Talking {
-                            talk,
-                            since: now,
-                            kept: false,
-                            pooled: None,
-                            turn: None,
-                        }
-                    }
-                    (kept, login) => {
-                        let kept = kept.map(|open| open.connection).zip(login);
-                        let opening = opening(&own.connector, kept, round)?;
-                        Stage::Opening {
-                            opening: Box::new(opening),
-                            turn: None,
-                        }
-                    }
-                };
+                let connector = own.connector.clone();
+                match own.connection.take() {
+                    Some(open) => self.go_through(&connector, open, false, None, round)?,
+                    None => self.open(&connector, None, None, round)?,
+                }
             }
         }
         Ok(None)
     }
 
     /// Goes on with the connection used last, or a new one.
-    fn take_turn(&mut self, pool: &'a Pool, turn: Turn<'a>, round: &Round) -> Result<()> {
+    fn take_turn(&mut self, pool: &Pool, turn: Turn<'a>, round: &Round) -> Result<()> {
         match pool.blocking.take(Connection::is_stale) {
-            Some(open) => {
-                if let Some(login) = open.connection.newer_login() {
-                    let kept = (open.connection, login);
-                    return self.open(pool, Some(kept), Some(turn), round);
-                }
-                let now = Instant::now();
-                self.stage = Stage::Talking {
-                    talk: Talk::new(&open.connection, round.deadline, now),
-                    since: now,
-                    kept: true,
-                    pooled: Some(open),
-                    turn: Some(turn),
-                };
-                Ok(())
-            }
-            None => self.open(pool, None, Some(turn), round),
+            Some(open) => self.go_through(&pool.connector, open, true, Some(turn), round),
+            None => self.open(&pool.connector, None, Some(turn), round),
         }
     }
 
-    /// Goes on with a connection that is opened, or `kept` and given a new login.
-    fn open(
+    /// Goes on with an open connection, which is given its newer login first if there is one.
+    fn go_through(
         &mut self,
-        pool: &Pool,
-        kept: Option<(Connection, Login)>,
+        connector: &Arc<Connector>,
+        open: Open<Connection>,
+        kept: bool,
         turn: Option<Turn<'a>>,
         round: &Round,
     ) -> Result<()> {
-        let opening = opening(&pool.connector, kept, round)?;
+        if let Some(login) = open.connection.newer_login() {
+            return self.open(connector, Some((open.connection, login)), turn, round);
+        }
+        self.talk_through(open, kept, turn, round);
+        Ok(())
+    }
+
+    /// Goes on with a connection that is opened, or `renewed`: given another login.
+    fn open(
+        &mut self,
+        connector: &Arc<Connector>,
+        renewed: Option<(Connection, Login)>,
+        turn: Option<Turn<'a>>,
+        round: &Round,
+    ) -> Result<()> {
+        let (deadline, bell) = (round.deadline, || round.bell());
+        let opening = match renewed {
+            Some((connection, login)) => {
+                Opening::renew(connector, connection, login, deadline, bell)
+            }
+            None => Opening::begin(connector, deadline, bell),
+        }?;
         self.stage = Stage::Opening {
             opening: Box::new(opening),
             turn,
@@ -303,83 +238,63 @@ impl<'f, 'a, S: ReplySink + ?Sized> Flight<'f, 'a, S> {
 
     /// Begins to talk through a new connection.
     fn opened(&mut self, connection: Connection, round: &Round) {
-        let now = Instant::now();
-        let talk = Talk::new(&connection, round.deadline, now);
-        let Stage::Opening { turn, .. } = std::mem::replace(&mut self.stage, Stage::Ended) else {
-            return;
+        let open = match &self.call.via {
+            Via::Pool(pool) => pool.blocking.count(connection),
+            Via::Own(own) => own.counter.count(connection),
         };
-        let pooled = match &mut self.call.via {
-            Via::Pool(pool) => Some(pool.blocking.count(connection)),
-            Via::Own(own) => {
-                own.connection = Some(own.counter.count(connection));
-                None
-            }
+        let turn = match &mut self.stage {
+            Stage::Opening { turn, .. } => turn.take(),
+            _ => None,
         };
+        self.talk_through(open, false, turn, round);
+    }
+
+    fn talk_through(
+        &mut self,
+        open: Open<Connection>,
+        kept: bool,
+        turn: Option<Turn<'a>>,
+        round: &Round,
+    ) {
+        let since = Instant::now();
         self.stage = Stage::Talking {
-            talk,
-            since: now,
-            kept: false,
-            pooled,
+            talk: Talk::new(&open.connection, round.deadline, since),
+            since,
+            kept,
+            open,
             turn,
         };
     }
 
     /// Sends what goes and takes in what has come; `None` when all has.
     fn talk(&mut self) -> Result<Option<Wait>> {
-        let Stage::Talking { talk, pooled, .. } = &mut self.stage else {
-            return Ok(None);
-        };
-        let call = &mut *self.call;
-        let own = match &mut call.via {
-            Via::Own(own) => own.connection.as_mut(),
-            Via::Pool(_) => None,
-        };
-        let Some(open) = pooled.as_mut().or(own) else {
+        let Stage::Talking { talk, open, .. } = &mut self.stage else {
             return Ok(None);
         };
         let connection = &mut open.connection;
-        talk.advance(connection, call.commands, call.sink)
+        talk.advance(connection, self.call.commands, self.call.sink)
             .map_err(|error| located(&connection.config().address, error))
     }
 
     /// Opens another connection in place of a kept one that turned out dead before a byte of reply
     /// came, if it is one.
     fn replace_connection(&mut self, round: &Round) -> Result<bool> {
-        let (
-            Via::Pool(pool),
-            Stage::Talking {
-                kept: true,
-                pooled: Some(open),
-                turn,
-                ..
-            },
-        ) = (&self.call.via, &mut self.stage)
-        else {
+        let Via::Pool(pool) = self.call.via else {
             return Ok(false);
         };
-        if !open.connection.is_lost() {
-            return Ok(false);
-        }
-        let (pool, turn) = (*pool, turn.take());
+        let turn = match &mut self.stage {
+            Stage::Talking {
+                kept: true,
+                open,
+                turn,
+                ..
+            } if open.connection.is_lost() => turn.take(),
+            _ => return Ok(false),
+        };
         self.stage = Stage::Ended;
         pool.blocking.clear();
         self.call.sink.sent_again();
-        self.open(pool, None, turn, round)?;
+        self.open(&pool.connector, None, turn, round)?;
         Ok(true)
-    }
-}
-
-/// What leads to a new connection, or to one that was `kept` with a new login.
-fn opening(
-    connector: &Arc<Connector>,
-    kept: Option<(Connection, Login)>,
-    round: &Round,
-) -> Result<Opening> {
-    let bell = || round.bell();
-    match kept {
-        Some((connection, login)) => {
-            Opening::renew(connector, connection, login, round.deadline, bell)
-        }
-        None => Opening::begin(connector, round.deadline, bell),
     }
 }
