@@ -148,12 +148,12 @@ class _Examination:
         found, settings = self._found, self._settings
         if settings.redis_type == "redis_sentinel":
             self._sentinels(diagnosis)
-        reports = topology.discover(self._client, found)
+        reports = topology.discover(self._client, self._effective, found)
         diagnosis.servers += reports
         self._servers = [self._server(report) for report in reports]
         for findings in self._at_once(self._servers, key):
             found.extend(findings)
-        topology.examine_kind(settings, self._servers, found)
+        topology.examine_kind(self._effective, self._servers, found)
         topology.examine_shards(settings, reports, found)
         topology.examine_replication(self._servers, self._effective["read_from"], found)
         if reports:
@@ -201,7 +201,9 @@ class _Examination:
     ) -> None:
         """Keys and hashes on the primaries."""
         found = self._found
-        primaries = [s for s in self._servers if s.report.role in ("primary", "unknown")]
+        primaries = [server for server in self._servers if server.report.role != "replica"]
+        # A replica that is all there is has what there is to read.
+        primaries = primaries or self._servers
         serving = [server for server in primaries if server.report.reachable]
         if not serving or not sample:
             found.info(

@@ -72,10 +72,6 @@ class Findings:
         """Adds what others found."""
         self._found.extend(others)
 
-    def has(self, check: str, *severities: Severity) -> bool:
-        """Whether a check found something of one of these severities."""
-        return any(f.check == check and f.severity in severities for f in self._found)
-
 
 @dataclass(frozen=True)
 class Setting:

@@ -21,11 +21,12 @@ def examine_keys(
     """Project, version and types. `complete` tells whether all keys were seen."""
     _examine_project(census, definitions, project, complete, found)
     _examine_version(census, version, found)
+    agreeing = 0
     for own in census.own.values():
         if own.version != version:
             continue
         if own.is_registered:
-            _examine_types(own, definitions, found)
+            agreeing += _examine_types(own, definitions, found)
         elif definitions.are_known:
             found.warning(
                 "join-keys",
@@ -35,6 +36,9 @@ def examine_keys(
                 "If a view was removed or its entities renamed, delete these keys; else run feast "
                 "apply with its definition.",
             )
+    if agreeing:
+        kinds = wording.count(agreeing, "set")
+        found.ok("join-key-type", None, f"the keys of {kinds} of join keys have the declared types")
 
 
 def _examine_project(
@@ -103,7 +107,9 @@ def _examine_version(census: KeyCensus, version: int, found: Findings) -> None:
     found.warning("key-version", None, what, advice)
 
 
-def _examine_types(own: OwnKeys, definitions: Definitions, found: Findings) -> None:
+def _examine_types(own: OwnKeys, definitions: Definitions, found: Findings) -> bool:
+    """Whether the join keys' values are of the declared types."""
+    agrees = True
     declared = definitions.key_types[own.join_keys]
     total = sum(own.types.values())
     for at, key in enumerate(own.join_keys):
@@ -116,6 +122,7 @@ def _examine_types(own: OwnKeys, definitions: Definitions, found: Findings) -> N
         wrong = {name: count for name, count in stored.items() if name not in wanted}
         if not wrong:
             continue
+        agrees = False
         listed = ", ".join(f"{count} {name}" for name, count in sorted(wrong.items()))
         type_names = " and ".join(sorted(wanted))
         what = (
@@ -130,5 +137,4 @@ def _examine_types(own: OwnKeys, definitions: Definitions, found: Findings) -> N
             found.error("join-key-type", key, what, advice)
         else:
             found.warning("join-key-type", key, what, advice)
-    if not (found.has("join-key-type", "error", "warning")):
-        found.ok("join-key-type", ", ".join(own.join_keys), "the keys have the declared types")
+    return agrees

@@ -34,7 +34,7 @@ def write_report(diagnosis: Diagnosis) -> str:
         )
         for severity, number in counts.items()
     )
-    return "\n".join([*lines, "", f"{counted}; looked for {diagnosis.seconds:.1f} s"])
+    return "\n".join([*lines, "", f"{counted}; took {diagnosis.seconds:.1f} s"])
 
 
 def _settings(settings: Sequence[Setting]) -> list[str]:
@@ -93,7 +93,7 @@ def _or_dash(number: int | None) -> str:
 def _hashes(hashes: HashReport) -> list[str]:
     extent = "all there are" if hashes.complete else "not all"
     lines = [
-        f"  {wording.count(hashes.sampled, 'hash').replace('hashs', 'hashes')} sampled; "
+        f"  {wording.count(hashes.sampled, 'hash')} sampled; "
         f"{wording.count(hashes.keys_seen, 'key')} seen, {extent}"
     ]
     if hashes.sampled:

@@ -149,7 +149,7 @@ def _measure(server: Server, found: Findings) -> None:
             "Have NTP set the clocks of both machines.",
         )
     else:
-        found.ok("clock", server.address, f"its clock is right to {wording.span(abs(skew))}")
+        found.ok("clock", server.address, f"its clock differs by {abs(skew) * 1e3:.1f} ms")
 
 
 def _look(server: Server, found: Findings) -> None:

@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from feast_rs import _core
 from feast_rs.config import RedisOnlineStoreConfig
 from feast_rs.diagnosis import wording
 from feast_rs.diagnosis.findings import Findings, ServerReport
 from feast_rs.diagnosis.servers import Server
-from feast_rs.errors import FeastRsError
+from feast_rs.errors import FeastRsError, ServerError
 
 SLOTS = 16384
 _LAG_SECONDS = 5
 _LAG_BYTES = 4 << 20
 
 
-def discover(client: _core.Client, found: Findings) -> list[ServerReport]:
+def discover(client: _core.Client, settings: dict[str, Any], found: Findings) -> list[ServerReport]:
     """The servers; where they cannot be asked for, those that the configuration names."""
     try:
         nodes = client.nodes(refresh=True)
     except FeastRsError as error:
+        servers = settings["servers"]
+        if settings["redis_type"] == "redis" and settings["read_from"] == "primary":
+            # Nobody needs to know its replicas; what keeps it from answering is told below.
+            if isinstance(error, ServerError):
+                found.info("replicas", None, f"replicas are not known: {wording.error(error)}")
+            return [ServerReport(address, "primary") for address in servers]
         found.error(
             "topology",
             None,
             f"the servers cannot be found: {wording.error(error)}",
-            "See what is said of each server below, and whether redis_type is what runs there.",
+            "See what is said of each server, and whether redis_type is what runs there.",
         )
-        if client.settings["redis_type"] == "redis_sentinel":
+        if settings["redis_type"] == "redis_sentinel":
             return []
-        return [ServerReport(address, "unknown") for address in client.settings["servers"]]
+        return [ServerReport(address, "unknown") for address in servers]
     return [
         ServerReport(
             address=node["address"],
@@ -45,12 +52,13 @@ def reads_need(role: str, read_from: str) -> bool:
     return role != "replica" or read_from != "primary"
 
 
-def examine_kind(
-    settings: RedisOnlineStoreConfig, servers: Iterable[Server], found: Findings
-) -> None:
+def examine_kind(settings: dict[str, Any], servers: Iterable[Server], found: Findings) -> None:
     """Whether the servers are of the kind that the configuration says."""
+    kind = settings["redis_type"]
     for server in servers:
-        mode, role = server.facts.get("redis_mode"), server.facts.get("role")
+        if server.report.role == "replica" and server.address not in settings["servers"]:
+            continue
+        mode = server.facts.get("redis_mode")
         enabled = server.facts.get("cluster_enabled") == "1" or mode == "cluster"
         if mode == "sentinel":
             found.error(
@@ -59,28 +67,36 @@ def examine_kind(
                 "it is a Sentinel",
                 "Set redis_type: redis_sentinel.",
             )
-        elif enabled and settings.redis_type != "redis_cluster":
+        elif enabled and kind != "redis_cluster":
             found.error(
                 "redis-type",
                 server.address,
-                f"it is a node of a cluster, and redis_type is {settings.redis_type}: keys of "
-                "other nodes answer MOVED",
+                f"it is a node of a cluster, and redis_type is {kind}: keys of other nodes answer "
+                "MOVED",
                 "Set redis_type: redis_cluster.",
             )
-        elif mode and not enabled and settings.redis_type == "redis_cluster":
+        elif mode and not enabled and kind == "redis_cluster":
             found.error(
                 "redis-type",
                 server.address,
                 "it is no node of a cluster, and redis_type is redis_cluster",
                 "Set redis_type: redis.",
             )
-        if settings.redis_type == "redis" and server.report.role != "replica" and role == "slave":
-            found.error(
-                "role",
-                server.address,
-                "it is a replica, which refuses writes",
-                "Set connection_string to the primary, and list replicas under replicas.",
-            )
+        if (
+            kind == "redis"
+            and server.address in settings["servers"]
+            and server.facts.get("role") == "slave"
+        ):
+            _misled(server.address, settings["read_from"], found)
+
+
+def _misled(address: str, read_from: str, found: Findings) -> None:
+    what = "connection_string leads to a replica, which refuses writes"
+    advice = "Set connection_string to the primary, and list replicas under replicas."
+    if read_from == "primary":
+        found.error("role", address, what, advice)
+    else:
+        found.warning("role", address, what, advice)
 
 
 def examine_shards(
@@ -133,7 +149,7 @@ def _examine_coverage(primaries: Sequence[ServerReport], found: Findings) -> Non
             "others (redis-cli --cluster fix).",
         )
     else:
-        shards = wording.count(len(primaries), "primary").replace("primarys", "primaries")
+        shards = wording.count(len(primaries), "primary")
         found.ok("slots", None, f"all {SLOTS} slots are served, by {shards}")
 
 

@@ -38,12 +38,16 @@ def span(seconds: float) -> str:
 
 def milliseconds(value: float | None) -> str:
     """A measured time."""
-    return "-" if value is None else f"{value:.2f} ms"
+    return "-" if value is None else f"{value:.3g} ms"
 
 
 def count(number: int, noun: str) -> str:
     """How many of something."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    if number == 1:
+        return f"1 {noun}"
+    if noun.endswith("y") and not noun.endswith("ey"):
+        return f"{number} {noun[:-1]}ies"
+    return f"{number} {noun}{'es' if noun.endswith('sh') else 's'}"
 
 
 def names(given: Iterable[str]) -> str:
