@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 import warnings
@@ -276,19 +277,16 @@ class TestServers:
         server = RedisServer("--maxclients", "12")
         try:
             store = drivers(tmp_path, server.address)
-            held = [server.client() for _ in range(20)]
-            for client in held:
-                try:
-                    client.ping()
-                except redis.RedisError:
-                    break
-            for client in held[:5]:
-                client.close()
+            where = (server.host, server.port)
+            held = [socket.create_connection(where) for _ in range(20)]
+            eventually(_turned_away, held[-1])
+            for connection in held[:10]:
+                connection.close()
             diagnosis = feast_rs.diagnose(store)
             assert "turned away" in found(diagnosis, "connections", "warning")[-1].what
             assert only(diagnosis, "pool-size", "warning")
-            for client in held:
-                client.close()
+            for connection in held[10:]:
+                connection.close()
         finally:
             server.close()
 
@@ -348,6 +346,45 @@ class TestServers:
         assert only(blind, "sample", "warning")
         assert feast_rs.diagnose(store).is_healthy
 
+    @pytest.mark.parametrize("binary", [server_binary(), embedded_binary()])
+    def test_times_to_live_of_fields(self, tmp_path: Path, binary: str) -> None:
+        server = RedisServer(binary=binary)
+        try:
+            info = server.client().info()
+            since, version = (
+                ((9, 0), info["valkey_version"])
+                if "valkey_version" in info
+                else ((7, 4), info["redis_version"])
+            )
+            knows = tuple(map(int, version.split(".")[:2])) >= since
+            store = drivers(tmp_path, server.address, 0, ttl_per_view=True)
+            assert only(feast_rs.diagnose(store), "field-expiry", "ok" if knows else "error")
+        finally:
+            server.close()
+
+    def test_a_breaker_that_is_open(self, own_server: RedisServer, tmp_path: Path) -> None:
+        settings = {"breaker": True, "breaker_min_calls": 2, "breaker_open_seconds": 60}
+        store = drivers(tmp_path, own_server.address, **settings)
+        own_server.kill()
+        for _ in range(6):
+            with pytest.raises(feast_rs.ConnectionError):
+                store.get_online_features(["stats:rate"], [{"driver_id": 1}])
+        own_server.start()
+        diagnosis = feast_rs.diagnose(store)
+        assert only(diagnosis, "breaker", "warning").subject == own_server.address
+        assert diagnosis.servers[0].reachable
+
+    def test_a_unix_socket(self, tmp_path: Path) -> None:
+        path = tmp_path / "redis.sock"
+        server = RedisServer("--unixsocket", str(path))
+        try:
+            store = drivers(tmp_path, f"unix://{path}", password="")
+            diagnosis = feast_rs.diagnose(store)
+            assert worst(diagnosis) == {}
+            assert diagnosis.servers[0].address == f"unix:{path}"
+        finally:
+            server.close()
+
     def test_valkey(self, tmp_path: Path) -> None:
         server = RedisServer(binary=embedded_binary())
         try:
@@ -356,6 +393,10 @@ class TestServers:
             assert diagnosis.servers[0].flavour == "Valkey"
         finally:
             server.close()
+
+
+def _turned_away(connection: socket.socket) -> None:
+    assert b"max number of clients" in connection.recv(100)
 
 
 def _failed_save(client: redis.Redis) -> None:
@@ -494,6 +535,19 @@ class TestAgreement:
         assert only(feast_rs.diagnose(store, sample=5), "view-rows", "warning")
         store.registry.delete_feature_view("stats", store.project)
         assert only(feast_rs.diagnose(store), "unknown-view", "warning").subject == "stats"
+
+    def test_versions_of_views(self, server: RedisServer, tmp_path: Path) -> None:
+        registry = {"registry_type": "file", "enable_online_feature_view_versioning": True}
+        driver = ENTITIES["driver"]
+        first = [driver, view("stats", ["driver"], {"x": Int64})]
+        store = applied(tmp_path, server.address, first, registry=registry)
+        write(store, "stats", [{"driver_id": 1, "x": 1}], NOW)
+        store.apply([driver, view("stats", ["driver"], {"x": String})])
+        store.refresh_registry()
+        write(store, "stats", [{"driver_id": 1, "x": "one"}], NOW)
+        diagnosis = feast_rs.diagnose(store)
+        assert len(diagnosis.hashes.views) == 2
+        assert worst(diagnosis) == {}
 
     def test_keys_of_no_view(self, server: RedisServer, tmp_path: Path) -> None:
         store = drivers(tmp_path, server.address)

@@ -104,11 +104,7 @@ def _stored_views(
             name=name,
             join_keys=join_keys,
             # Of older versions the names are known, and they may have had other types.
-            features=declared
-            if is_current
-            else dict.fromkeys(features, "")
-            if name != view.name
-            else declared,
+            features=declared if is_current else dict.fromkeys(features, ""),
             ttl=ttl if is_current and ttl else None,
             is_current=is_current,
             is_materialized=is_current and bool(getattr(view, "materialization_intervals", None)),

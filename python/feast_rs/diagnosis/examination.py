@@ -19,7 +19,7 @@ from feast_rs.diagnosis.memory import examine_memory
 from feast_rs.diagnosis.rights import examine_rights
 from feast_rs.diagnosis.row_agreement import examine_rows
 from feast_rs.diagnosis.sentinels import examine_sentinels
-from feast_rs.diagnosis.servers import Server, examine_server
+from feast_rs.diagnosis.servers import Server, examine_field_expiry, examine_server
 from feast_rs.entity_keys import serialize_entity_keys
 from feast_rs.errors import ArgumentError, FeastRsError
 
@@ -50,8 +50,14 @@ def diagnose(store: FeatureStore, *, sample: int = SAMPLE, timeout: float = TIME
         ConfigError: The online store is not Redis.
         ArgumentError: ``sample`` or ``timeout`` is out of range.
     """
+    from feast_rs.online_store import RedisOnlineStore
+
     settings = redis_settings(store.config)
-    return examine(settings, store.config, store.registry, store.project, sample, timeout)
+    config, registry, project = store.config, store.registry, store.project
+    online_store = store._get_provider().online_store
+    if isinstance(online_store, RedisOnlineStore):
+        return online_store.diagnose(config, registry, project, sample=sample, timeout=timeout)
+    return examine(settings, config, registry, project, sample, timeout)
 
 
 def examine(
@@ -177,6 +183,8 @@ class _Examination:
                 if examine_server(server, needed, found):
                     examine_memory(server, self._settings.key_ttl_seconds is not None, found)
                     examine_rights(server, self._settings, key, found)
+                    if self._settings.ttl_per_view and server.report.role != "replica":
+                        examine_field_expiry(server, found)
             except FeastRsError as error:
                 found.error(
                     "server",

@@ -22,7 +22,9 @@ _FEWEST_SEEN = 5_000
 _PAGE = 50
 # Wider or larger hashes are measured, and not read.
 _MOST_FIELDS = 10_000
-_MOST_BYTES = 4 << 20
+_MOST_BYTES = 1 << 20
+# Of all hashes of a server that are read.
+_MOST_BYTES_READ = 32 << 20
 _WIDE = 512
 _LARGE_VALUE = 1 << 20
 _MOVED = ("MOVED", "ASK ", "TRYAGAIN")
@@ -47,6 +49,7 @@ class ServerSample:
     seen: int = 0
     complete: bool = False
     own: int = 0
+    bytes_read: int = 0
     hashes: list[StoredHash] = field(default_factory=list)
     other_types: list[tuple[bytes, str]] = field(default_factory=list)
 
@@ -108,11 +111,13 @@ def _read(server: Server, keys: Sequence[bytes], taken: ServerSample) -> None:
         ]
         keys = [key for key, kind in zip(keys, types, strict=True) if kind == "hash"]
         hashes = _measured(server, keys)
-        readable = [
-            found
-            for found in hashes
-            if found.fields <= _MOST_FIELDS and (found.memory or 0) <= _MOST_BYTES
-        ]
+        readable = []
+        for found in hashes:
+            used = found.memory or 0
+            fits = used <= min(_MOST_BYTES, _MOST_BYTES_READ - taken.bytes_read)
+            if fits and found.fields <= _MOST_FIELDS:
+                taken.bytes_read += used
+                readable.append(found)
         replies = server.run([[b"HGETALL", found.key] for found in readable])
     except ServerError as error:
         # Slots are on the move; these keys are somewhere else now.

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _WIDTH = 100
 _INDENT = "           "
+# So many findings that are ok and of one kind are told one by one.
+_ALIKE = 5
 
 
 def write_report(diagnosis: Diagnosis) -> str:
@@ -23,8 +25,8 @@ def write_report(diagnosis: Diagnosis) -> str:
     lines += ["", "Servers", *_servers(diagnosis.servers)]
     lines += ["", "Hashes of the project", *_hashes(diagnosis.hashes)]
     lines += ["", "Findings"]
-    for finding in diagnosis.findings:
-        lines += _finding(finding)
+    for group in _grouped(diagnosis.findings):
+        lines += _group(group)
     counts = diagnosis.counts()
     counted = ", ".join(
         (
@@ -116,12 +118,28 @@ def _hashes(hashes: HashReport) -> list[str]:
     return lines + _table(rows)
 
 
-def _finding(finding: Finding) -> list[str]:
-    subject = f"{finding.subject}: " if finding.subject else ""
-    text = f"[{finding.check}] {subject}{finding.what}"
-    lines = _wrapped(f"  {finding.severity:8} ", text)
-    if finding.advice:
-        lines += _wrapped(f"{_INDENT}-> ", finding.advice)
+def _grouped(findings: Sequence[Finding]) -> list[list[Finding]]:
+    """Findings with the same advice together, in the order of the first of each."""
+    groups: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in findings:
+        group = (finding.severity, finding.check, finding.advice)
+        groups.setdefault(group, []).append(finding)
+    return list(groups.values())
+
+
+def _group(findings: Sequence[Finding]) -> list[str]:
+    first = findings[0]
+    if first.severity == "ok" and len(findings) > _ALIKE:
+        # A cluster has many servers.
+        subjects = wording.names(finding.subject or finding.what for finding in findings)
+        return _wrapped("  ok       ", f"[{first.check}] {len(findings)} times: {subjects}")
+    lines = []
+    for finding in findings:
+        subject = f"{finding.subject}: " if finding.subject else ""
+        text = f"[{finding.check}] {subject}{finding.what}"
+        lines += _wrapped(f"  {finding.severity:8} ", text)
+    if first.advice:
+        lines += _wrapped(f"{_INDENT}-> ", first.advice)
     return lines
 
 

@@ -266,3 +266,21 @@ def _examine_latency(server: Server, found: Findings) -> None:
             f"one in a hundred commands takes the server itself long: {listed}",
             "Look at SLOWLOG GET and at the widest hashes, and whether it swaps or shares its CPU.",
         )
+
+
+def examine_field_expiry(server: Server, found: Findings) -> None:
+    """Whether the server knows times to live of hash fields, which ``ttl_per_view`` needs."""
+    try:
+        (known,) = server.ask(b"COMMAND", b"INFO", b"HPEXPIREAT")
+    except ServerError:
+        return
+    if known is None:
+        found.error(
+            "field-expiry",
+            server.address,
+            "ttl_per_view is set, and the server knows no times to live of hash fields: writes "
+            "are refused",
+            "Upgrade to Redis 7.4, Valkey 9 or later, or remove ttl_per_view.",
+        )
+    else:
+        found.ok("field-expiry", server.address, "it knows times to live of hash fields")
