@@ -232,7 +232,7 @@ class _Examination:
         hashes.examine_hashes(samples, report, limits, features, found)
         examine_keys(census, definitions, version, project, report.complete, found)
         stored = [one for taken in samples for one in taken.hashes]
-        examine_rows(stored, census, definitions, self._settings, report, found)
+        examine_rows(stored, census.read(version), definitions, self._settings, report, found)
 
 
 def _examine_breakers(client: _core.Client, found: Findings) -> None:

@@ -62,6 +62,11 @@ class KeyCensus:
         """How many of this project's keys are of a version."""
         return sum(len(own.keys) for own in self.own.values() if own.version == version)
 
+    def read(self, version: int) -> list[OwnKeys]:
+        """Those that reads with this version find; all, if it finds none."""
+        right = [own for own in self.own.values() if own.version == version]
+        return right or list(self.own.values())
+
     def add(self, keys: Iterable[bytes]) -> list[bytes]:
         """Sorts keys; gives back those of this project."""
         return [key for key in keys if self._add(key)]

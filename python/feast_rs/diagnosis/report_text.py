@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 _WIDTH = 100
 _INDENT = "           "
-# So many findings that are ok and of one kind are told one by one.
-_ALIKE = 5
 
 
 def write_report(diagnosis: Diagnosis) -> str:
@@ -129,26 +127,29 @@ def _grouped(findings: Sequence[Finding]) -> list[list[Finding]]:
 
 def _group(findings: Sequence[Finding]) -> list[str]:
     first = findings[0]
-    if first.severity == "ok" and len(findings) > _ALIKE:
+    head = f"  {first.severity:8} [{first.check}]"
+    if first.severity == "ok" and len(findings) > 1:
         # A cluster has many servers.
-        subjects = wording.names(finding.subject or finding.what for finding in findings)
-        return _wrapped("  ok       ", f"[{first.check}] {len(findings)} times: {subjects}")
-    lines = []
+        where = {finding.subject or finding.what for finding in findings}
+        return _wrapped(f"{head} as it should be: {wording.names(where)}")
+    subjects_of: dict[str, list[str]] = {}
     for finding in findings:
-        subject = f"{finding.subject}: " if finding.subject else ""
-        text = f"[{finding.check}] {subject}{finding.what}"
-        lines += _wrapped(f"  {finding.severity:8} ", text)
+        subjects = subjects_of.setdefault(finding.what, [])
+        if finding.subject:
+            subjects.append(finding.subject)
+    lines = []
+    for what, subjects in subjects_of.items():
+        about = f"{wording.names(subjects)}: " if subjects else ""
+        lines += _wrapped(f"{head} {about}{what}")
     if first.advice:
-        lines += _wrapped(f"{_INDENT}-> ", first.advice)
+        lines += _wrapped(f"{_INDENT}-> {first.advice}", f"{_INDENT}   ")
     return lines
 
 
-def _wrapped(head: str, text: str) -> list[str]:
-    indent = _INDENT if head.startswith("  ") and "->" not in head else _INDENT + "   "
+def _wrapped(text: str, indent: str = _INDENT) -> list[str]:
     return textwrap.wrap(
         text,
         _WIDTH,
-        initial_indent=head,
         subsequent_indent=indent,
         break_long_words=False,
         break_on_hyphens=False,

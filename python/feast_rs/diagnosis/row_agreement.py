@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,11 +17,13 @@ from feast_rs.diagnosis import wording
 from feast_rs.diagnosis.definitions import PRECOMPUTED, Definitions, JoinKeys, StoredView
 from feast_rs.diagnosis.findings import Findings, HashReport
 from feast_rs.diagnosis.hashes import StoredHash
-from feast_rs.diagnosis.keys import KeyCensus
+from feast_rs.diagnosis.keys import OwnKeys
 from feast_rs.errors import FeastRsError
 from feast_rs.values import decode_values, encode_values
 
 _TIMESTAMP = b"_ts:"
+# Begins the words about a value in an array.
+_CELL = re.compile(r"^cell \d+: ")
 
 
 @dataclass
@@ -73,13 +76,16 @@ def _time(cell: bytes) -> datetime | None:
 
 def examine_rows(
     hashes: Sequence[StoredHash],
-    census: KeyCensus,
+    read: Sequence[OwnKeys],
     definitions: Definitions,
     settings: RedisOnlineStoreConfig,
     report: HashReport,
     found: Findings,
 ) -> None:
-    """Views, types, ages and times to live; fills in the report's views."""
+    """Views, types, ages and times to live of the keys that are read; fills in the report's
+    views."""
+    known = {key for own in read for key in own.keys}
+    hashes = [stored for stored in hashes if stored.key in known]
     features = definitions.features_by_field()
     sampled = SampledRows()
     for stored in hashes:
@@ -88,7 +94,7 @@ def examine_rows(
         newest = rows.newest.isoformat() if rows.newest else None
         report.views[name] = {"rows": rows.rows, "newest_event_timestamp": newest}
     if definitions.are_known:
-        _examine_views(sampled, census, definitions, report.complete, found)
+        _examine_views(sampled, read, definitions, report.complete, found)
         _examine_types(sampled, features, found)
     _examine_ages(sampled, definitions, found)
     _examine_lives(hashes, definitions, settings, found)
@@ -96,7 +102,7 @@ def examine_rows(
 
 def _examine_views(
     sampled: SampledRows,
-    census: KeyCensus,
+    read: Sequence[OwnKeys],
     definitions: Definitions,
     complete: bool,
     found: Findings,
@@ -115,7 +121,7 @@ def _examine_views(
             "its definition once more and remove it with full_scan_for_deletion: true.",
         )
     looked: Counter[JoinKeys] = Counter()
-    for own in census.own.values():
+    for own in read:
         looked[own.join_keys] += len(own.keys)
     missing = 0
     for view in definitions.views.values():
@@ -167,7 +173,7 @@ def _examine_types(
                     "feature-type",
                     subject,
                     f"{shown}, and {dtype} is declared, which they cannot be read as: "
-                    f"{wording.error(error)}",
+                    f"{_CELL.sub('', wording.error(error))}",
                     "Materialize the view anew, over all of its time range, or declare the type "
                     "that is stored.",
                 )
