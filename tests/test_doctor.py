@@ -20,6 +20,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Array, Float32, Float64, Int64, String
 
 import feast_rs
+from feast_rs import _core
 from feast_rs.__main__ import main
 from feast_rs.diagnosis import Diagnosis, Finding
 from tests.support.certificates import Certificates
@@ -306,9 +307,7 @@ class TestServers:
         from feast_rs.diagnosis.findings import Findings, ServerReport
 
         store = feature_store(OURS, tmp_path, "127.0.0.1:1", request_timeout_ms=5)
-        effective = feast_rs._core.Client(  # type: ignore[attr-defined]
-            store.config.online_store.connection_settings()
-        ).settings
+        effective = _core.Client(store.config.online_store.connection_settings()).settings
         findings = Findings()
         far = ServerReport("far:1", "primary", round_trip_ms=7.5, connect_ms=12.0)
         near = ServerReport("near:1", "primary", round_trip_ms=2.5, connect_ms=12.0)
@@ -518,7 +517,7 @@ class TestAgreement:
         store = drivers(tmp_path, server.address, 1)
         client = server.client()
         (key,) = client.keys()
-        (field, _) = feast_rs._core.view_fields("stats", ["rate"])  # type: ignore[attr-defined]
+        (field, _) = _core.view_fields("stats", ["rate"])
         client.hset(key, field, b"\xff\xff")
         assert "no Feast values" in only(feast_rs.diagnose(store), "feature-type", "error").what
 
@@ -593,9 +592,7 @@ class TestAgreement:
             join_keys=["customer_id", "driver_id"],
             entity_values=[Value(string_val="a"), Value(int64_val=1)],
         )
-        (vector, _) = feast_rs._core.view_fields(  # type: ignore[attr-defined]
-            "__precomputed__ranking", ["vector"]
-        )
+        (vector, _) = _core.view_fields("__precomputed__ranking", ["vector"])
         cells = {
             vector: Value(bytes_val=b"\x00").SerializeToString(),
             b"_ts:__precomputed__ranking": b"\x08\x07",

@@ -77,7 +77,8 @@ def read_definitions(registry: Any, config: Any, project: str) -> Definitions:
 
 def _key_types(view: Any, entity_types: dict[str, str]) -> Iterator[tuple[str, str]]:
     """The join keys' types as reads and writes of this view take them."""
-    columns = {c.name: _name(c.dtype.to_value_type()) for c in getattr(view, "entity_columns", [])}
+    declared = getattr(view, "entity_columns", None) or []
+    columns = {column.name: _name(column.dtype.to_value_type()) for column in declared}
     for key in view.join_keys:
         value_type = columns.get(key) or entity_types.get(key)
         if value_type and value_type != "UNKNOWN":

@@ -163,6 +163,7 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
         max((len(row[at]) for row in rows if at < len(row)), default=0) for at in range(columns)
     ]
     return [
-        "  " + "  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip()  # noqa: B905
+        "  "
+        + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=False)).rstrip()
         for row in rows
     ]
