@@ -35,6 +35,7 @@ from feast_rs.errors import (
 if TYPE_CHECKING:
     from feast_rs.compute_engine import StreamingComputeEngine, StreamingComputeEngineConfig
     from feast_rs.config import RedisOnlineStoreConfig
+    from feast_rs.diagnosis import Diagnosis, Finding, diagnose
     from feast_rs.entity_keys import deserialize_entity_keys, serialize_entity_keys
     from feast_rs.key_migration import migrate_keys
     from feast_rs.materialization import materialize, materialize_incremental
@@ -54,11 +55,13 @@ __all__ = [
     "ConfigError",
     "ConnectionError",
     "DecodeError",
+    "Diagnosis",
     "EncodeError",
     "EntityKeyError",
     "EntityRowsError",
     "FeastRsError",
     "FeatureListError",
+    "Finding",
     "MaterializationError",
     "MaterializationReport",
     "MigrationReport",
@@ -79,6 +82,7 @@ __all__ = [
     "__version__",
     "decode_values",
     "deserialize_entity_keys",
+    "diagnose",
     "encode_values",
     "materialize",
     "materialize_incremental",
@@ -89,6 +93,8 @@ __all__ = [
 
 _HOMES = {
     "ArrowProvider": "provider",
+    "Diagnosis": "diagnosis",
+    "Finding": "diagnosis",
     "MaterializationReport": "reports",
     "MigrationReport": "migration_report",
     "OnlineResponse": "response",
@@ -100,6 +106,7 @@ _HOMES = {
     "WriteReport": "writing",
     "decode_values": "values",
     "deserialize_entity_keys": "entity_keys",
+    "diagnose": "diagnosis",
     "encode_values": "values",
     "materialize": "materialization",
     "materialize_incremental": "materialization",

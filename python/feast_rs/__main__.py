@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="feast-rs", description="Feast's online path on Redis, in Rust.", epilog=_EXIT_CODES
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_doctor(commands)
     _add_migrate_keys(commands)
     return parser
 
@@ -68,9 +69,43 @@ def _store(repo: Path) -> FeatureStore:
     from feast import FeatureStore
 
     with warnings.catch_warnings():
-        # Whoever migrates knows that version 2 is to be left.
+        # Whoever migrates knows that version 2 is to be left, and the doctor says it.
         warnings.filterwarnings("ignore", "The serialization version below 3")
         return FeatureStore(repo_path=str(repo))
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add_command(
+        commands,
+        "doctor",
+        "examine the servers, the configuration, and what is stored",
+        "Examines configuration, servers and a sample of what is stored, compares them with the "
+        "registry, and says what to do about each finding. It reads only, and shows no secret. "
+        "It fails if something is found that is worse than a warning.",
+    )
+    parser.add_argument(
+        "--sample",
+        type=int,
+        default=200,
+        metavar="N",
+        help="hashes of each primary to look at (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=5.0,
+        metavar="SECONDS",
+        help="how long each step may take (default: %(default)s)",
+    )
+    parser.set_defaults(run=_doctor)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from feast_rs.diagnosis import diagnose
+
+    diagnosis = diagnose(_store(options.repo), sample=options.sample, timeout=options.timeout)
+    print(json.dumps(diagnosis.to_dict(), indent=2) if options.json else diagnosis.to_text())
+    return DONE if diagnosis.is_healthy else FAILED
 
 
 def _add_migrate_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

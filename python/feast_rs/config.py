@@ -13,6 +13,8 @@ from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, field_vali
 from feast_rs import _core
 from feast_rs.errors import ConfigError
 
+OURS = "feast_rs.RedisOnlineStore"
+
 # Settings that can hold a password or a token.
 _SECRETS = frozenset(
     {
@@ -25,8 +27,8 @@ _SECRETS = frozenset(
     }
 )
 
-# Settings about what is written and answered; all others are about the connection.
-_STORE_SETTINGS = frozenset(
+#: Settings about what is written and answered; all others are about the connection.
+STORE_SETTINGS = frozenset(
     {
         "type",
         "key_ttl_seconds",
@@ -319,7 +321,7 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
 
     def connection_settings(self) -> str:
         """What :class:`feast_rs._core.Client` needs to know, as JSON."""
-        return json.dumps(self.model_dump(exclude=set(_STORE_SETTINGS), exclude_unset=True))
+        return json.dumps(self.model_dump(exclude=set(STORE_SETTINGS), exclude_unset=True))
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
@@ -333,6 +335,24 @@ def _explain(error: ValidationError) -> str:
         for fault in error.errors(include_url=False, include_context=False, include_input=False)
     ]
     return f"online_store: {'; '.join(faults)}"
+
+
+def redis_settings(config: Any) -> RedisOnlineStoreConfig:
+    """The ``online_store`` section of a ``RepoConfig``, also where it is stock Feast's for Redis.
+
+    Raises:
+        ConfigError: The online store is not Redis.
+    """
+    settings = config.online_store
+    if isinstance(settings, RedisOnlineStoreConfig):
+        return settings
+    if type(settings).__module__ == "feast.infra.online_stores.redis":
+        given = settings.model_dump(exclude_unset=True)
+        return RedisOnlineStoreConfig(**{**given, "type": OURS})
+    raise ConfigError(
+        f"the online store is {type(settings).__name__}, and not Redis: set online_store.type to "
+        f"{OURS}"
+    )
 
 
 # Feast looks for the store in the module of its configuration's class.

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from feast import FeatureStore
 
 from feast_rs import _core, feast_compat
-from feast_rs.config import RedisOnlineStoreConfig
+from feast_rs.config import redis_settings
 from feast_rs.errors import ArgumentError, ConfigError, ConnectionError, ServerError, TimeoutError
 from feast_rs.migration_report import MigrationReport
 from feast_rs.online_store import RedisOnlineStore
@@ -20,8 +20,6 @@ from feast_rs.progress import Mode, is_shown
 from feast_rs.scan_marks import ScanMarks
 
 T = TypeVar("T")
-
-OURS = "feast_rs.RedisOnlineStore"
 
 #: The largest page: SCAN looks at so many keys in one go, in which the server does nothing else.
 LARGEST_BATCH = 10_000
@@ -99,17 +97,11 @@ def migrate_keys(
 
 def _client_of(store: FeatureStore) -> _core.Client:
     """The store's client, or one of stock Feast's settings."""
-    settings: Any = store.config.online_store
+    settings = redis_settings(store.config)
     online_store = store._get_provider().online_store
-    if isinstance(settings, RedisOnlineStoreConfig) and isinstance(online_store, RedisOnlineStore):
-        return online_store.client(settings)
-    if type(settings).__module__ == "feast.infra.online_stores.redis":
-        own = RedisOnlineStoreConfig(**{**settings.model_dump(), "type": OURS})
-        return RedisOnlineStore().client(own)
-    raise ConfigError(
-        f"keys are migrated in Redis, and the online store is {type(settings).__name__}: set "
-        f"online_store.type to {OURS}"
-    )
+    if type(online_store) is not RedisOnlineStore:
+        online_store = RedisOnlineStore()
+    return online_store.client(settings)
 
 
 def _migration(

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from feast import Entity, FeatureService, FeatureView, RepoConfig
 from feast.infra.online_stores.online_store import OnlineStore
@@ -22,6 +22,9 @@ from feast_rs.fallback import OutageLog
 from feast_rs.request import BoundRequest, Planner, bind
 from feast_rs.response import parse_cells
 from feast_rs.writing import Progress, Row, message_batch, policy_of, report_progress
+
+if TYPE_CHECKING:
+    from feast_rs.diagnosis import Diagnosis
 
 __all__ = ["RedisOnlineStore", "RedisOnlineStoreConfig"]
 
@@ -256,6 +259,25 @@ class RedisOnlineStore(OnlineStore):
     def delete_table(self, config: RepoConfig, table: FeatureView) -> None:
         """Deletes a feature view's data; keys that hold no other view's go with it."""
         deletion.delete_view(self._connected(config), config, table)
+
+    def diagnose(
+        self,
+        config: RepoConfig,
+        registry: Any = None,
+        project: str | None = None,
+        *,
+        sample: int = 200,
+        timeout: float = 5.0,
+    ) -> Diagnosis:
+        """Examines the servers, the configuration, and whether what is stored is what the registry
+        says; see :func:`feast_rs.diagnose`. Without a registry views and types are not compared.
+        """
+        from feast_rs.diagnosis import examine
+
+        settings = config.online_store
+        used = self._clients.get(settings.connection_key)
+        project = project or config.project
+        return examine(settings, config, registry, project, sample, timeout, used)
 
     def _is_versioned_read_supported(self) -> bool:
         return True

@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyBytes, PyDict, PyList};
 
 use super::answer::Answer;
 use super::completions::{Completions, Outcome, Promise, Queue, Task};
@@ -14,6 +15,7 @@ use super::keys::KeyColumn;
 use super::nodes;
 use super::plan::Plan;
 use super::runtime::runtime;
+use super::settings;
 use super::write::{EncodedRows, WriteBatch, WritePolicy};
 use crate::entity_key::{self, EntityKeyWriter, KeyVersion};
 use crate::error::{Error, ErrorKind, Result};
@@ -89,6 +91,12 @@ impl Client {
     #[getter]
     fn notices(&self) -> Vec<String> {
         self.config.notices.clone()
+    }
+
+    /// The settings as they were understood, as a dict; secrets are masked.
+    #[getter]
+    fn settings<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        settings::describe(py, &self.config)
     }
 
     /// Reads the plan's features for `rows` rows of join-key values, on the calling thread. With
@@ -219,17 +227,21 @@ impl Client {
 
     /// Runs commands (lists of bytes) in one pipeline and returns their replies: int, str for a
     /// status, bytes, None, or a list. Each goes to the server that has the key which is its second
-    /// part or, if an `address` is given, all go to the server there.
+    /// part or, if an `address` is given, all go to the server there, which may be a Sentinel. A
+    /// `timeout`, in seconds, is a limit on all of it.
     ///
     /// Raises `ServerError` with the server's words for the first command that it refused.
-    #[pyo3(signature = (commands, address=None))]
+    #[pyo3(signature = (commands, address=None, timeout=None))]
     fn execute<'py>(
         &self,
         py: Python<'py>,
         commands: Vec<Vec<Vec<u8>>>,
         address: Option<&str>,
+        timeout: Option<f64>,
     ) -> PyResult<Bound<'py, PyList>> {
         let at = address.map(Address::parse).transpose()?;
+        let limit = timeout.map(Duration::try_from_secs_f64).transpose();
+        let limit = limit.map_err(|e| Error::new(ErrorKind::Argument, format!("timeout: {e}")))?;
         let replies = self.run(py, |client, deployment, interrupt| {
             let mut pipeline = Commands::default();
             for command in &commands {
@@ -237,7 +249,7 @@ impl Client {
                 pipeline.push_for_key(&parts);
             }
             let mut replies = Replies::new(pipeline.len(), client.config.node.max_reply_bytes);
-            let (sink, deadline) = (&mut replies, Deadline::NEVER);
+            let (sink, deadline) = (&mut replies, Deadline::after(limit));
             match &at {
                 None => deployment.run(&pipeline, sink, Purpose::Write, deadline, interrupt),
                 Some(at) => deployment.run_at(at, &pipeline, sink, deadline, interrupt),

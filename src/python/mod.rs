@@ -22,6 +22,7 @@ mod objects;
 mod plan;
 mod runtime;
 mod schemas;
+mod settings;
 mod template;
 mod values;
 mod write;

@@ -168,7 +168,7 @@ impl Deployment {
         )
     }
 
-    /// Sends `commands` to the server at `address` and to no other.
+    /// Sends `commands` to the server or Sentinel at `address` and to no other.
     pub fn run_at<S: ReplySink + ?Sized>(
         self: &Arc<Self>,
         address: &Address,
@@ -177,6 +177,10 @@ impl Deployment {
         deadline: Deadline,
         interrupt: Interrupt<'_>,
     ) -> Result<()> {
+        let is_asked = |pool: &&Pool| pool.config().address == *address;
+        if let Some(sentinel) = self.sentinels.iter().find(is_asked) {
+            return sentinel.run(commands, sink, deadline, interrupt);
+        }
         self.node(address)
             .pool()
             .run(commands, sink, deadline, interrupt)
