@@ -7,7 +7,7 @@
 //! 3. [`comparison`]: what of the old hash is newer than what the new one has.
 //! 4. [`script`]: the changes, made in one step if nobody else was faster; and the deletion of an
 //!    old hash, if it is still what was copied.
-//! 5. [`page`]: all of that for some hundred keys at a time, in pipelines.
+//! 5. [`page`]: all of that for some hundred keys at a time, in pipelines, with a [`report`].
 //!
 //! The two keys of an entity lie in different slots of a cluster, so no script sees both, and
 //! RESTORE of a DUMP can create a hash but not merge into one; it also wants servers of about one
@@ -20,6 +20,7 @@ pub mod comparison;
 pub mod hash;
 pub mod page;
 pub mod readings;
+pub mod report;
 pub mod script;
 
 use std::collections::HashMap;

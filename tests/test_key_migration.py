@@ -7,11 +7,12 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import feast_rs
 from feast_rs.__main__ import main
 from tests.support import drivers, races
 from tests.support.old_keys import Deployment, dump
+from tests.support.proxy import Proxy
 from tests.support.server import RedisServer, embedded_binary
 from tests.support.setting import FEATURES, ON_DEMAND, POOLS, VIEW_KEYS, fill
 from tests.support.stores import OURS, feature_store
@@ -509,7 +511,7 @@ class TestInterruptions:
         process = subprocess.Popen(
             [*command, "--rate", "1500"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not state.exists() and time.monotonic() < deadline:
             assert process.poll() is None, process.stderr and process.stderr.read()
             time.sleep(0.02)
@@ -550,9 +552,9 @@ class TestInterruptions:
                 return limited if name == "execute" else getattr(client, name)
 
         execute = client.execute
-        from feast_rs import key_migration
+        from feast_rs import key_migration, migration_report
 
-        report = key_migration.MigrationReport(False)
+        report = migration_report.MigrationReport(False)
         job = {"project": "proj", "delete": options.get("delete", False), "views": None}
         marks = key_migration.ScanMarks(state, job)
         core = key_migration._migration(made.new, client, None)
@@ -637,6 +639,89 @@ class TestInterruptions:
         assert all(old in stored or new in stored for old, new in keys.items())
         feast_rs.migrate_keys(made.new, delete=True)
         assert set(made.client.keys()) == set(keys.values())
+
+
+class Ahead(Proxy):
+    """Does things ahead of commands: each step waits for its mark, and is done once."""
+
+    def __init__(self, port: int, steps: list[tuple[bytes, Callable[[], Any]]]) -> None:
+        self.steps = steps
+        super().__init__(port)
+
+    def pass_on(self, chunk: bytes, server: socket.socket) -> None:
+        if self.steps and self.steps[0][0] in chunk:
+            _, act = self.steps.pop(0)
+            act()
+        super().pass_on(chunk, server)
+
+
+class TestWritesInBetween:
+    """Somebody writes right between two steps of the migration."""
+
+    def migrate(
+        self,
+        made: Deployment,
+        server: RedisServer,
+        steps: list[tuple[bytes, Callable[[], Any]]],
+        **options: Any,
+    ) -> feast_rs.MigrationReport:
+        ahead = Ahead(server.port, steps)
+        try:
+            store = feature_store(OURS, made.directory, ahead.address)
+            report = feast_rs.migrate_keys(store, **options)
+        finally:
+            ahead.close()
+        assert not ahead.steps
+        return report
+
+    @pytest.mark.parametrize("is_newer", [False, True])
+    def test_to_the_new_key(
+        self, deployment: Deployment, server: RedisServer, is_newer: bool
+    ) -> None:
+        when = LATER + timedelta(hours=1 if is_newer else -1)
+        write(deployment.stock_old, "driver_stats", stats(1.0), LATER)
+        report = self.migrate(
+            deployment,
+            server,
+            [(b"EVALSHA", lambda: write(deployment.stock, "driver_stats", stats(2.0), when))],
+        )
+        assert (report.skipped, report.merged) == ((1, 0) if is_newer else (0, 1))
+        assert read(deployment.stock, "driver_stats:rate") == [2.0 if is_newer else 1.0]
+
+    def test_to_the_old_key_before_it_is_deleted(
+        self, deployment: Deployment, server: RedisServer
+    ) -> None:
+        write(deployment.stock_old, "driver_stats", stats(1.0), NOON)
+        steps: list[tuple[bytes, Callable[[], Any]]] = [
+            (b"EVALSHA", lambda: None),
+            (b"EVALSHA", lambda: write(deployment.stock_old, "driver_stats", stats(2.0), LATER)),
+        ]
+        report = self.migrate(deployment, server, steps, delete=True)
+        assert (report.migrated, report.deleted, report.kept) == (1, 0, 1)
+        assert not report.is_clean
+        assert read(deployment.stock_old, "driver_stats:rate") == [2.0]
+        report = feast_rs.migrate_keys(deployment.new, delete=True)
+        assert (report.merged, report.deleted) == (1, 1)
+        assert read(deployment.stock, "driver_stats:rate") == [2.0]
+
+    def test_to_the_copy_before_it_is_verified(
+        self, deployment: Deployment, server: RedisServer
+    ) -> None:
+        """A copy that is not what was written leaves the old key alone."""
+        write(deployment.stock_old, "driver_stats", stats(1.0, city="x"), NOON)
+        old, new = deployment.driver(1)
+        (city,) = (f for f, value in deployment.client.hgetall(old).items() if value.endswith(b"x"))
+        for act in (
+            lambda: deployment.client.hdel(new, city),
+            lambda: deployment.client.hset(new, city, "y"),
+            lambda: deployment.client.delete(new),
+            lambda: deployment.client.hdel(new, "_ts:driver_stats"),
+        ):
+            deployment.client.delete(new)
+            steps = [(b"EVALSHA", lambda: None), (b"HGETALL", act)]
+            report = self.migrate(deployment, server, steps, delete=True)
+            assert (report.migrated, report.deleted, report.kept) == (1, 0, 1)
+            assert deployment.client.hget(old, city) is not None
 
 
 class TestRaces:

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from feast_rs.compute_engine import StreamingComputeEngine, StreamingComputeEngineConfig
     from feast_rs.config import RedisOnlineStoreConfig
     from feast_rs.entity_keys import deserialize_entity_keys, serialize_entity_keys
-    from feast_rs.key_migration import MigrationReport, migrate_keys
+    from feast_rs.key_migration import migrate_keys
     from feast_rs.materialization import materialize, materialize_incremental
+    from feast_rs.migration_report import MigrationReport
     from feast_rs.online_store import RedisOnlineStore
     from feast_rs.provider import ArrowProvider
     from feast_rs.reports import MaterializationReport, ViewReport
@@ -89,7 +90,7 @@ __all__ = [
 _HOMES = {
     "ArrowProvider": "provider",
     "MaterializationReport": "reports",
-    "MigrationReport": "key_migration",
+    "MigrationReport": "migration_report",
     "OnlineResponse": "response",
     "RedisOnlineStore": "online_store",
     "RedisOnlineStoreConfig": "online_store",

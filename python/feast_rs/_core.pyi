@@ -210,6 +210,13 @@ class Task:
     def cancel(self) -> None: ...
 
 @final
+class CredentialPromise:
+    """Takes what a credential provider answers."""
+
+    def keep(self, username: str | None, password: str, seconds: float | None) -> None: ...
+    def fail(self, message: str, misconfigured: bool) -> None: ...
+
+@final
 class Client:
     """A client of one Redis."""
 

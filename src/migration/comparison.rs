@@ -184,8 +184,11 @@ mod tests {
         Views::new([("v", &["a", "b"][..]), ("w", &["a"][..])])
     }
 
-    /// A hash of views' times and features: `("v", 7, &[("a", "x")])`.
-    fn hash(rows: &[(&str, i64, &[(&str, &str)])]) -> Hash {
+    /// A view, its time and its features: `("v", 7, &[("a", "x")])`.
+    type Row<'a> = (&'a str, i64, &'a [(&'a str, &'a str)]);
+
+    /// A hash of views' rows.
+    fn hash(rows: &[Row<'_>]) -> Hash {
         let mut cells: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         for (view, seconds, features) in rows {
             cells.push((format!("_ts:{view}").into_bytes(), at(*seconds)));
@@ -261,10 +264,10 @@ mod tests {
 
     #[test]
     fn fields_of_no_known_view_go_with_all_views() {
-        let spare: (&str, i64, &[(&str, &str)]) = ("gone", 1, &[("z", "old")]);
+        let spare: Row<'_> = ("gone", 1, &[("z", "old")]);
         let old = hash(&[("v", 7, &[("a", "x")]), spare]);
-        let with = |v, gone, z| {
-            let features: &[(&str, &str)] = if z == "" { &[] } else { &[("z", z)] };
+        let with = |v, gone, z: &'static str| {
+            let features: &[(&str, &str)] = if z.is_empty() { &[] } else { &[("z", z)] };
             hash(&[("v", v, &[("a", "x")]), ("gone", gone, features)])
         };
         let views = views();

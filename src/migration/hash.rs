@@ -143,7 +143,7 @@ fn unexpected(command: &str, reply: &Reply) -> String {
 #[cfg(test)]
 impl Hash {
     /// A hash of these fields that never expires.
-    pub fn of(cells: &[(&[u8], &[u8])]) -> Self {
+    pub(super) fn of(cells: &[(&[u8], &[u8])]) -> Self {
         let texts = cells.iter().flat_map(|&(field, value)| [field, value]);
         let items = texts.map(|text| Reply::Bytes(text.to_vec())).collect();
         Self::from_replies(Reply::Array(items), &Reply::Integer(-1)).unwrap()

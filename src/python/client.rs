@@ -9,6 +9,7 @@ use pyo3::types::{PyBytes, PyList};
 
 use super::answer::Answer;
 use super::completions::{Completions, Outcome, Promise, Queue, Task};
+use super::credentials::PythonProvider;
 use super::keys::KeyColumn;
 use super::nodes;
 use super::plan::Plan;
@@ -31,6 +32,7 @@ use crate::write::rows::Rows;
 #[pyclass(frozen, module = "feast_rs._core")]
 pub struct Client {
     config: Arc<DeploymentConfig>,
+    provider: Option<Arc<PythonProvider>>,
     deployment: Mutex<Option<OwnDeployment>>,
 }
 
@@ -71,9 +73,14 @@ impl Client {
     /// A client of what `settings` (a JSON object of the store's configuration) says; it does
     /// not connect yet.
     #[new]
-    fn new(settings: &str) -> PyResult<Self> {
+    fn new(py: Python<'_>, settings: &str) -> PyResult<Self> {
+        let config = DeploymentConfig::from_json(settings)?;
+        let provider = config.provider.as_ref();
         Ok(Self {
-            config: Arc::new(DeploymentConfig::from_json(settings)?),
+            provider: provider
+                .map(|settings| PythonProvider::new(py, settings))
+                .transpose()?,
+            config: Arc::new(config),
             deployment: Mutex::new(None),
         })
     }
@@ -303,7 +310,11 @@ impl Client {
         {
             return deployment.clone();
         }
-        let deployment = Arc::new(Deployment::new(self.config.clone()));
+        let provider = self.provider.clone();
+        let config = self
+            .config
+            .in_process(provider.map(|provider| provider as _));
+        let deployment = Arc::new(Deployment::new(Arc::new(config)));
         *current = Some(OwnDeployment::new(deployment.clone()));
         deployment
     }

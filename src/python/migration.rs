@@ -4,8 +4,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use super::client::{Client, with_signals};
-use crate::migration::page::Outcome;
 use crate::migration::readings::Readings;
+use crate::migration::report::Outcome;
 use crate::migration::{Migration, Mode, Views};
 
 /// Recognizes a project's keys of version 2 and migrates them to version 3.

@@ -12,6 +12,7 @@ mod answer;
 mod client;
 mod collector;
 mod completions;
+mod credentials;
 mod exceptions;
 mod keys;
 mod latest;
@@ -36,6 +37,8 @@ mod _core {
     use super::client::{Client, check_settings};
     #[pymodule_export]
     use super::completions::{Completions, Task};
+    #[pymodule_export]
+    use super::credentials::CredentialPromise;
     #[pymodule_export]
     use super::keys::{KeyColumn, KeyOwner, parse_keys, serialize_keys, view_fields};
     #[pymodule_export]

@@ -33,10 +33,12 @@ mod tests;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::parameters::Parameters;
-use super::tls::TlsSettings;
+use super::credentials::CredentialSource;
+use super::tls::{TlsFiles, TlsSettings};
 use crate::error::{Error, ErrorKind, Result};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -127,11 +129,11 @@ pub struct RedisConfig {
     /// The database that each connection selects.
     pub db: u32,
     /// What each connection logs in with.
-    pub credentials: Option<Credentials>,
+    pub credentials: CredentialSource,
     /// The name each connection gives itself.
     pub client_name: Option<String>,
     /// How TLS is spoken, if it is.
-    pub tls: Option<TlsSettings>,
+    pub tls: Option<Arc<TlsFiles>>,
     /// Whether the connection asks a cluster's replica to answer reads.
     pub read_only: bool,
     /// Whether the connection makes sure that the server is a primary.
@@ -166,13 +168,13 @@ impl RedisConfig {
         };
         Ok(Self {
             db: parameters.number("db")?.unwrap_or(0),
-            credentials: credentials(parameters)?,
+            credentials: credentials(parameters)?.into(),
             client_name: client_name(parameters)?,
             tls: match (&address, tls) {
                 (Address::Unix(_), true) => {
                     return Err(invalid("ssl cannot be used on a Unix socket"));
                 }
-                (_, true) => Some(TlsSettings::from_parameters(parameters, notices)?),
+                (_, true) => Some(tls_files(parameters, notices)?),
                 (_, false) => None,
             },
             address,
@@ -205,6 +207,15 @@ impl RedisConfig {
         }
     }
 
+    /// The same, which shares no lock with this one.
+    fn apart(&self) -> Self {
+        let own = |tls: &Arc<TlsFiles>| Arc::new(TlsFiles::new(TlsSettings::clone(tls)));
+        Self {
+            tls: self.tls.as_ref().map(own),
+            ..self.clone()
+        }
+    }
+
     /// The same for a replica at `address`.
     #[must_use]
     pub fn replica_at(&self, address: Address) -> Self {
@@ -213,6 +224,11 @@ impl RedisConfig {
             ..self.at(address)
         }
     }
+}
+
+fn tls_files(parameters: &Parameters, notices: &mut Vec<String>) -> Result<Arc<TlsFiles>> {
+    let settings = TlsSettings::from_parameters(parameters, notices)?;
+    Ok(Arc::new(TlsFiles::new(settings)))
 }
 
 /// What redis-py would log in with: nothing unless there is a user name or a non-empty password.

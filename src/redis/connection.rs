@@ -21,12 +21,13 @@ mod socket;
 mod wait;
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, OnceLock};
 
 use rustls::ClientConfig;
 
 pub use self::asynchronous::AsyncConnection;
+use self::asynchronous::Unwelcome;
 pub(in crate::redis) use self::bell::Bell;
 pub use self::blocking::Connection;
 pub(in crate::redis) use self::blocking::Talk;
@@ -35,8 +36,8 @@ pub(in crate::redis) use self::opening::Opening;
 use self::patience::Patience;
 pub(in crate::redis) use self::wait::{Progress, Wait};
 use super::config::{Address, RedisConfig};
+use super::credentials::Login;
 use super::deadline::Deadline;
-use super::tls::TlsSettings;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Asked now and then by a thread that waits: an error ends the wait. Python checks for signals
@@ -57,9 +58,7 @@ enum Health {
 /// Opens connections to one server.
 pub struct Connector {
     config: Arc<RedisConfig>,
-    /// Made at the first connection, for it reads files; kept, for it reads many.
-    tls: OnceLock<Arc<ClientConfig>>,
-    /// Threads that read the files, or resolve the server's name.
+    /// Threads that read the files of TLS, or resolve the server's name.
     preparing: Arc<AtomicUsize>,
 }
 
@@ -69,7 +68,6 @@ impl Connector {
     pub fn new(config: Arc<RedisConfig>) -> Self {
         Self {
             config,
-            tls: OnceLock::new(),
             preparing: Arc::default(),
         }
     }
@@ -80,55 +78,119 @@ impl Connector {
         &self.config
     }
 
-    /// What a new connection says first.
-    fn handshake(&self) -> Handshake {
-        Handshake::new(&self.config)
-    }
-
-    /// Whether the files of TLS have been read, if there are any.
-    fn is_prepared(&self) -> bool {
-        self.config.tls.is_none() || self.tls.get().is_some()
-    }
-
     /// Opens a connection and logs in, within the connect timeout and `deadline`, on a tokio runtime
     /// with I/O and time.
-    pub async fn connect_async(self: &Arc<Self>, deadline: Deadline) -> Result<AsyncConnection> {
+    pub async fn connect_async(&self, deadline: Deadline) -> Result<AsyncConnection> {
         let patience = Patience::to_connect(&self.config, deadline);
-        let tls = match &self.config.tls {
-            Some(settings) if self.tls.get().is_some() => Some(self.tls_client(settings)?),
-            Some(_) => Some(self.read_tls_files(&patience).await?),
-            None => None,
+        let login = match self.config.credentials.newest() {
+            Some(login) => login,
+            None => newer(self.ask(0, &patience).await?, None)?,
         };
-        let mut connection = AsyncConnection::open(&self.config, tls, &patience).await?;
-        let handshake = self.handshake();
-        let mut greeting = handshake.greeting();
-        let outcome = connection
-            .converse(handshake.commands(), &mut greeting, &patience)
-            .await;
-        handshake.judge(&greeting, outcome, &self.config)?;
-        Ok(connection)
+        let generation = login.generation;
+        match self.open_async(login, &patience).await {
+            Ok(connection) => Ok(connection),
+            Err(refused) if refused.login_refused && self.config.credentials.is_provided() => {
+                let answer = self.ask(generation, &patience).await?;
+                let login = newer(answer, Some(refused.error))?;
+                let opened = self.open_async(login, &patience).await;
+                opened.map_err(|unwelcome| unwelcome.error)
+            }
+            Err(unwelcome) => Err(unwelcome.error),
+        }
     }
 
-    fn tls_client(&self, settings: &TlsSettings) -> Result<Arc<ClientConfig>> {
-        if let Some(made) = self.tls.get() {
-            return Ok(made.clone());
+    /// Logs in once more, on a connection that was used before. After an error it is not to be used
+    /// again.
+    pub async fn renew_async(
+        &self,
+        connection: &mut AsyncConnection,
+        deadline: Deadline,
+    ) -> Result<()> {
+        let Some(login) = connection.newer_login() else {
+            return Ok(());
+        };
+        let patience = Patience::to_connect(&self.config, deadline);
+        let renewed = connection
+            .greet(&Handshake::renewal(login), &patience)
+            .await;
+        renewed.map_err(|unwelcome| unwelcome.error)
+    }
+
+    async fn open_async(
+        &self,
+        login: Login,
+        patience: &Patience,
+    ) -> Result<AsyncConnection, Unwelcome> {
+        let tls = self.tls_async(patience).await?;
+        let opened = AsyncConnection::open(&self.config, tls.clone(), patience).await;
+        let greeted = match opened {
+            Ok(mut connection) => {
+                let handshake = Handshake::new(&self.config, login);
+                let greeted = connection.greet(&handshake, patience).await;
+                greeted.map(|()| connection)
+            }
+            Err(error) => Err(error.into()),
+        };
+        if let (Some(files), Some(client), Err(unwelcome)) = (&self.config.tls, &tls, &greeted)
+            && unwelcome.silent
+        {
+            files.distrust(client);
         }
-        let made = settings.client_config()?;
-        Ok(self.tls.get_or_init(|| made).clone())
+        greeted
     }
 
     /// The machine's certificates are tens of milliseconds of reading and parsing, too long for a
     /// thread that other requests share.
-    async fn read_tls_files(self: &Arc<Self>, patience: &Patience) -> Result<Arc<ClientConfig>> {
-        let this = self.clone();
-        let reading = tokio::task::spawn_blocking(move || match &this.config.tls {
-            Some(settings) => this.tls_client(settings),
-            None => Err(Error::new(ErrorKind::Config, "TLS is not configured")),
-        });
+    async fn tls_async(&self, patience: &Patience) -> Result<Option<Arc<ClientConfig>>> {
+        let Some(files) = &self.config.tls else {
+            return Ok(None);
+        };
+        if let Some(client) = files.at_hand() {
+            return Ok(Some(client));
+        }
+        let files = files.clone();
+        let reading = tokio::task::spawn_blocking(move || files.client());
         let read = patience
             .bound(async { reading.await.map_err(io::Error::other) })
             .await;
         read.map_err(|error| failure(patience.address(), error))?
+            .map(Some)
+    }
+
+    /// What the provider says when it is asked for credentials newer than `generation`.
+    async fn ask(&self, generation: u64, patience: &Patience) -> Result<Result<Option<Login>>> {
+        let (wake, woken) = tokio::sync::oneshot::channel();
+        let source = &self.config.credentials;
+        let ring = move || {
+            // Nobody waits any more if this fails.
+            let _ = wake.send(());
+        };
+        let Some(request) = source.request(generation, ring)? else {
+            return Ok(Ok(None));
+        };
+        if let Some(answer) = request.outcome() {
+            return Ok(answer);
+        }
+        let waited = patience.bound(async { woken.await.map_err(io::Error::other) });
+        match waited.await {
+            Ok(()) => Ok(request.outcome().unwrap_or(Ok(None))),
+            Err(error) => Err(request.given_up(failure(patience.address(), error))),
+        }
+    }
+}
+
+/// The credentials that a provider has answered with; an error if it failed, or has none that are
+/// newer than those that were `refused`.
+fn newer(answer: Result<Option<Login>>, refused: Option<Error>) -> Result<Login> {
+    match (answer, refused) {
+        (Ok(Some(login)), _) => Ok(login),
+        (Ok(None), Some(refused)) => Err(refused),
+        (Ok(None), None) => Err(Error::new(
+            ErrorKind::Config,
+            "there is no credential_provider to ask",
+        )),
+        (Err(failed), None) => Err(failed),
+        (Err(failed), Some(refused)) => Err(refused.context(failed)),
     }
 }
 

@@ -152,7 +152,7 @@ impl Pool {
                 .map_err(|_| self.exhausted(deadline))?,
         }
         .map_err(|_| Error::new(ErrorKind::Connection, "the connection pool is closed"))?;
-        if let Some(mut open) = self.asynchronous.take(AsyncConnection::is_stale) {
+        if let Some(mut open) = self.kept_async(deadline).await {
             let outcome = open.connection.exchange(commands, sink, deadline).await;
             if !open.connection.is_lost() {
                 if open.connection.is_ready() {
@@ -170,6 +170,16 @@ impl Pool {
             self.asynchronous.put(open);
         }
         outcome
+    }
+
+    /// A kept connection with the newest login. One whose login cannot be renewed is dropped.
+    async fn kept_async(&self, deadline: Deadline) -> Option<Open<AsyncConnection>> {
+        let mut open = self.asynchronous.take(AsyncConnection::is_stale)?;
+        let renewed = self
+            .connector
+            .renew_async(&mut open.connection, deadline)
+            .await;
+        renewed.ok().map(|()| open)
     }
 
     /// Closes all idle connections.

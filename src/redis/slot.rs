@@ -132,6 +132,20 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// Of short keys over few bytes, so that braces are frequent.
+        #[test]
+        fn slots_are_those_of_the_definition(key in "[ab{}]{0,12}", random: Vec<u8>) {
+            let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
+            let hashed = match tag {
+                Some((tag, _)) if !tag.is_empty() => tag,
+                _ => &key[..],
+            };
+            proptest::prop_assert_eq!(slot_of(key.as_bytes()), reference(hashed.as_bytes()) % SLOTS);
+            proptest::prop_assert_eq!(crc16(&random), reference(&random));
+        }
+    }
+
     #[test]
     fn a_hash_tag_is_what_stands_between_the_first_braces() {
         for (key, tag) in [

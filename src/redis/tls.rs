@@ -10,8 +10,14 @@
 //! | `ssl_server_name` | the name asked for and checked, where it isn't the host | the host |
 //! | `ssl_min_version` | `TLSv1.2` or `TLSv1.3` | `TLSv1.2` |
 //!
+//! The files are read when the first connection is opened, and again when one of them has changed,
+//! or a handshake has failed, once a second at the most: certificates are replaced under programs
+//! that run for months.
+//! Connections that are open stay as they are.
+//!
 //! Encrypted keys and OCSP checks are refused, for ignoring them would weaken what was asked for.
 
+mod files;
 mod verifier;
 
 use std::fmt;
@@ -23,6 +29,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
+pub use self::files::TlsFiles;
 use self::verifier::Verifier;
 use super::config::parameters::Parameters;
 use super::config::{Address, invalid};
@@ -125,6 +132,17 @@ impl TlsSettings {
                 "the host of {address} is no name that a certificate can have; set ssl_server_name"
             ))
         })
+    }
+
+    /// The files that are named.
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let named = [
+            &self.ca_file,
+            &self.ca_directory,
+            &self.certificate,
+            &self.key,
+        ];
+        named.into_iter().flatten().map(PathBuf::as_path)
     }
 
     /// Reads the files and makes rustls' configuration of them.

@@ -4,6 +4,8 @@
 //! it; [`cluster_slots`], [`sentinel`] and [`role`] read what a cluster, a Sentinel and a lone
 //! server say of it, and [`redirect`] what a node of a cluster answers when it is the wrong one.
 
+#[cfg(test)]
+mod any_reply_tests;
 mod cluster_slots;
 pub mod redirect;
 pub mod role;

@@ -1,17 +1,19 @@
 //! Time limits, and signals while waiting.
 
 use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use _core::error::{Error, ErrorKind};
 use _core::redis::Deadline;
+use _core::redis::pool::Pool;
 use serde_json::json;
 
 use crate::faults::{hear, play};
 use crate::redis_server::replies::{Replies, Reply};
-use crate::redis_server::{RedisServer, ask, ask_async, ask_within, command};
-use crate::{LATE, fails, ping, pong, pool_at, runtime};
+use crate::redis_server::{RedisServer, ask, ask_async, ask_within, command, config};
+use crate::{LATE, fails, on_time, ping, pong, pool_at, runtime};
 
 #[test]
 fn silence_ends_with_the_shorter_limit() {
@@ -34,11 +36,8 @@ fn silence_ends_with_the_shorter_limit() {
         let (kind, message, took) = fails(&pool, limit);
         assert_eq!(kind, ErrorKind::Timeout, "{message}");
         assert!(texts.iter().all(|text| message.contains(text)), "{message}");
-        let over = took.saturating_sub(Duration::from_millis(expected));
-        assert!(
-            took >= Duration::from_millis(expected) && over < LATE,
-            "{took:?}"
-        );
+        let expected = Duration::from_millis(expected);
+        assert!(took >= expected && took < expected + LATE, "{took:?}");
     }
     let start = Instant::now();
     let error = runtime.block_on(ask_async(&pool, &[b"PING"])).unwrap_err();
@@ -120,23 +119,31 @@ fn a_reply_that_trickles_ends_with_the_request_limit() {
     assert!(took < Duration::from_millis(200) + LATE, "{took:?}");
 }
 
+/// A listener whose backlog is full: the kernel answers no further attempt.
+fn full_backlog(listens_at: &socket2::SockAddr) -> (socket2::Socket, Vec<socket2::Socket>) {
+    let socket = || socket2::Socket::new(listens_at.domain(), socket2::Type::STREAM, None).unwrap();
+    let full = socket();
+    full.bind(listens_at).unwrap();
+    full.listen(0).unwrap();
+    let address = full.local_addr().unwrap();
+    let fillers = (0..4).map(|_| {
+        let filler = socket();
+        filler.set_nonblocking(true).unwrap();
+        let _ = filler.connect(&address);
+        filler
+    });
+    let fillers = fillers.collect();
+    (full, fillers)
+}
+
+fn loopback() -> socket2::SockAddr {
+    "127.0.0.1:0".parse::<SocketAddr>().unwrap().into()
+}
+
 #[test]
 fn connecting_is_bounded() {
-    // A full backlog: the kernel answers no further attempt.
-    let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
-    full.bind(&any.into()).unwrap();
-    full.listen(0).unwrap();
+    let (full, _fillers) = full_backlog(&loopback());
     let address = full.local_addr().unwrap().as_socket().unwrap();
-    let _fillers: Vec<_> = (0..4)
-        .map(|_| {
-            let filler = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-            let filler = filler.unwrap();
-            filler.set_nonblocking(true).unwrap();
-            let _ = filler.connect(&address.into());
-            filler
-        })
-        .collect();
     let pool = pool_at(address.port(), &json!({"socket_connect_timeout": 0.15}));
     for (limit, expected, text) in [
         (
@@ -200,4 +207,81 @@ fn a_signal_is_heeded_while_waiting_for_a_reply() {
     assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Argument);
     assert!(start.elapsed() < Duration::from_millis(450));
     assert_eq!(pool.counts().open, 0);
+}
+
+/// Runs a command that cannot be answered into its limit, on a thread and on a runtime.
+fn ends_on_time(pool: &Pool, what: &str, parts: &[&[u8]]) {
+    let limit = Duration::from_millis(60);
+    let commands = command(parts);
+    on_time(limit, what, || {
+        let deadline = Deadline::after(Some(limit));
+        let outcome = pool.run(&commands, &mut Replies::default(), deadline, &|| Ok(()));
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Timeout, "{what}");
+    });
+    let runtime = runtime();
+    on_time(limit, &format!("{what}, async"), || {
+        let deadline = Deadline::after(Some(limit));
+        let mut replies = Replies::default();
+        let outcome = runtime.block_on(pool.run_async(&commands, &mut replies, deadline));
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Timeout, "{what}");
+    });
+}
+
+#[test]
+fn every_phase_ends_on_time() {
+    let block: &[&[u8]] = &[b"BLPOP", b"none", b"0"];
+    let server = RedisServer::start(&[]);
+    // Each time limit that passes costs the connection, so that all but the first attempts connect.
+    ends_on_time(&server.pool(json!({})), "reading", block);
+
+    let pool = server.pool(json!({"redis_pool_size": 1}));
+    std::thread::scope(|scope| {
+        scope.spawn(|| ask(&pool, &[b"BLPOP", b"none", b"2"]).unwrap());
+        while pool.counts().open == 0 {
+            std::thread::yield_now();
+        }
+        on_time(Duration::from_millis(60), "waiting for a turn", || {
+            let (kind, message, _) = fails(&pool, 60);
+            assert_eq!(kind, ErrorKind::Timeout);
+            assert!(message.contains("all 1 connections"), "{message}");
+        });
+    });
+
+    server.signal("STOP");
+    ends_on_time(&server.pool(json!({})), "logging in", block);
+    server.signal("CONT");
+
+    let (full, _fillers) = full_backlog(&loopback());
+    let port = full.local_addr().unwrap().as_socket().unwrap().port();
+    ends_on_time(&pool_at(port, &json!({})), "connecting", block);
+
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let tls = json!({"ssl": true, "ssl_cert_reqs": "none"});
+    ends_on_time(&pool_at(port, &tls), "TLS", block);
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("full.sock");
+    let (_full, _fillers) = full_backlog(&socket2::SockAddr::unix(&path).unwrap());
+    let path = format!("unix://{}", path.display());
+    let unix = Pool::new(config(&json!({"connection_string": path})));
+    ends_on_time(&unix, "connecting to a Unix socket", block);
+}
+
+#[test]
+fn writing_ends_on_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // Answers the handshake and reads no more.
+    std::thread::spawn(move || {
+        let mut deaf = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            hear(&mut stream);
+            stream.write_all(b"+PONG\r\n").unwrap();
+            deaf.push(stream);
+        }
+    });
+    let much = vec![b'x'; 32 << 20];
+    ends_on_time(&pool_at(port, &json!({})), "writing", &[b"ECHO", &much]);
 }

@@ -78,7 +78,7 @@ fn credentials() {
 }
 
 /// A server with TLS only; `clients` says whether it wants their certificates.
-fn tls_server(certificates: &Certificates, clients: &str) -> RedisServer {
+pub fn tls_server(certificates: &Certificates, clients: &str) -> RedisServer {
     RedisServer::start_with(|port| {
         let path = |path: &std::path::Path| path.to_str().unwrap().to_owned();
         [
@@ -234,4 +234,36 @@ fn over_tls_a_self_signed_certificate_is_trusted_when_it_is_given() {
         let expired = trial(&["127.0.0.1"], 2020, &settings).unwrap_err();
         assert!(expired.contains("expired"), "{expired}");
     }
+}
+
+#[test]
+fn a_replica_is_told_from_a_primary() {
+    let primary = RedisServer::start(&[]);
+    let replica = RedisServer::start(&["--replicaof", "127.0.0.1 1"]);
+    let node = |server: &RedisServer| server.config(json!({"redis_type": "redis_sentinel"}));
+    assert_eq!(ping(&Pool::new(node(&primary))).unwrap(), pong());
+    let demoted = Pool::new(node(&replica));
+    let (kind, message, _) = fails(&demoted, 1000);
+    assert_eq!(kind, ErrorKind::Connection);
+    let expected = format!("redis at 127.0.0.1:{} is no primary any more", replica.port);
+    assert_eq!(message, expected);
+    let asynchronous = runtime().block_on(ask_async(&demoted, &[b"PING"]));
+    assert_eq!(asynchronous.unwrap_err().to_string(), expected);
+    let config = node(&replica);
+    let as_replica = Pool::new(config.replica_at(config.address.clone()).into());
+    assert_eq!(ping(&as_replica).unwrap(), pong());
+    // Who may not ask is let in all the same.
+    let locked = RedisServer::start(&["--user", "feast", "on", ">p", "~*", "+@all", "-role"]);
+    let settings = json!({"redis_type": "redis_sentinel", "username": "feast", "password": "p"});
+    assert_eq!(ping(&locked.pool(settings)).unwrap(), pong());
+}
+
+#[test]
+fn a_node_of_a_cluster_is_read_from() {
+    let settings = json!({"redis_type": "redis_cluster", "read_from": "replica"});
+    let node = RedisServer::start(&["--cluster-enabled", "yes"]);
+    assert_eq!(ping(&node.pool(settings.clone())).unwrap(), pong());
+    let (kind, message, _) = fails(&RedisServer::start(&[]).pool(settings), 1000);
+    assert_eq!(kind, ErrorKind::Server);
+    assert!(message.contains("set redis_type: redis"), "{message}");
 }

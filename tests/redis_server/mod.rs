@@ -1,4 +1,4 @@
-//! A private Redis server for a test, certificates for it, and a reader of any reply.
+//! A private Redis server or cluster for a test, certificates for it, and a reader of any reply.
 //!
 //! `FEAST_RS_REDIS_SERVER` names the executable; else it is `redis-server` of the `PATH`.
 
@@ -6,7 +6,9 @@
 #![allow(clippy::missing_panics_doc, reason = "a test fails by a panic")]
 
 pub mod certificates;
+pub mod cluster;
 pub mod replies;
+pub mod sentinels;
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -19,6 +21,7 @@ use _core::redis::command::Commands;
 use _core::redis::config::RedisConfig;
 use _core::redis::config::deployment::DeploymentConfig;
 use _core::redis::pool::Pool;
+use _core::redis::tree;
 use serde_json::json;
 
 use self::replies::{Replies, Reply};
@@ -28,8 +31,12 @@ pub struct RedisServer {
     child: Option<Child>,
     arguments: Vec<String>,
     directory: tempfile::TempDir,
+    has_file: bool,
     pub port: u16,
 }
+
+/// The name of a server's configuration file, where it has one.
+const FILE: &str = "server.conf";
 
 impl RedisServer {
     /// A server on a free port of the loopback, with `arguments` besides.
@@ -43,15 +50,33 @@ impl RedisServer {
 
     /// A server with arguments that depend on the port.
     pub fn start_with(arguments: impl Fn(u16) -> Vec<String>) -> Self {
+        Self::start_at(free_port, arguments)
+    }
+
+    /// A server on a port that `choose` finds free, with arguments that depend on it.
+    pub fn start_at(choose: fn() -> u16, arguments: impl Fn(u16) -> Vec<String>) -> Self {
+        Self::start_from(None, choose, arguments)
+    }
+
+    /// A server with a configuration file of this text, which it may write to.
+    pub fn start_from(
+        file: Option<&str>,
+        choose: fn() -> u16,
+        arguments: impl Fn(u16) -> Vec<String>,
+    ) -> Self {
         // Another process may take the port between the choice and its use.
         for _ in 0..5 {
-            let port = free_port();
+            let port = choose();
             let mut server = Self {
                 child: None,
                 arguments: arguments(port),
                 directory: tempfile::tempdir().unwrap(),
+                has_file: file.is_some(),
                 port,
             };
+            if let Some(text) = file {
+                std::fs::write(server.directory.path().join(FILE), text).unwrap();
+            }
             if server.try_restart() {
                 return server;
             }
@@ -67,6 +92,7 @@ impl RedisServer {
     fn try_restart(&mut self) -> bool {
         let executable = std::env::var("FEAST_RS_REDIS_SERVER");
         let mut child = Command::new(executable.as_deref().unwrap_or("redis-server"))
+            .args(self.has_file.then_some(FILE))
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .args(["--daemonize", "no"])
             .args(&self.arguments)
@@ -164,6 +190,14 @@ pub fn command(parts: &[&[u8]]) -> Commands {
 /// The reply to one command, within ten seconds.
 pub fn ask(pool: &Pool, parts: &[&[u8]]) -> Result<Reply> {
     ask_within(pool, parts, Duration::from_secs(10))
+}
+
+/// The reply to one command as the crate reads it, within ten seconds.
+pub fn answer(pool: &Pool, parts: &[&[u8]]) -> Result<tree::Reply> {
+    let mut replies = tree::Replies::new(1, 1 << 24);
+    let deadline = Deadline::after(Some(Duration::from_secs(10)));
+    pool.run(&command(parts), &mut replies, deadline, &|| Ok(()))?;
+    Ok(replies.into_vec().remove(0))
 }
 
 /// The reply to one command, within `limit`.

@@ -282,3 +282,54 @@ fn threads_lose_no_call_and_share_one_probe() {
         bench.probed(BAD);
     }
 }
+
+/// Threads do as callers do, on a server that fails for a while and then is well: whatever the
+/// order in which they come, calls are refused while it fails and pass when it is well.
+#[test]
+fn threads_find_a_server_that_is_back() {
+    const THREADS: usize = 8;
+    let settings = BreakerSettings {
+        window: Duration::from_millis(200),
+        open_for: Duration::from_millis(5),
+        ..settings()
+    };
+    let breaker = Breaker::new(settings);
+    let well_from = breaker.epoch + Duration::from_millis(100);
+    let [made, refused, probes] = [const { AtomicU64::new(0) }; 3];
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                let mut went_well = 0;
+                while went_well < 1000 {
+                    let start = Instant::now();
+                    assert!(start < well_from + Duration::from_secs(10), "it stays open");
+                    let admission = breaker.admit(start);
+                    if let Admission::Refused { until } = admission {
+                        assert!(until <= start + settings.open_for * 2);
+                        refused.fetch_add(1, Ordering::Relaxed);
+                        std::thread::yield_now();
+                        continue;
+                    }
+                    let was_probe = admission == Admission::Probe;
+                    let ok = start >= well_from;
+                    if !ok {
+                        made.fetch_add(1, Ordering::Relaxed);
+                        probes.fetch_add(u64::from(was_probe), Ordering::Relaxed);
+                    }
+                    went_well += u32::from(ok);
+                    let outcome = Outcome { ok, ..GOOD };
+                    breaker.record(Instant::now(), outcome, was_probe);
+                }
+            });
+        }
+    });
+    assert_eq!(breaker.state(Instant::now()), BreakerState::Closed);
+    let [made, refused, probes] = [made, refused, probes].map(AtomicU64::into_inner);
+    // Ten calls open it; each thread may have one more under way by then.
+    assert!(
+        made <= 10 + THREADS as u64 + probes,
+        "{made} calls, {probes} probes"
+    );
+    assert!(probes <= 20, "{probes} probes");
+    assert!(refused > 0);
+}

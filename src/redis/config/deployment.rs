@@ -24,9 +24,9 @@ use serde_json::{Map, Value};
 
 use super::connection_string::{ConnectionString, server};
 use super::parameters::Parameters;
-use super::{Address, Credentials, RedisConfig, Secret, invalid, login};
+use super::{Address, RedisConfig, Secret, invalid, login, tls_files};
 use crate::error::Result;
-use crate::redis::tls::TlsSettings;
+use crate::redis::credentials::{CredentialProvider, CredentialSource};
 
 /// The port of a server that is written without one.
 pub(super) const REDIS_PORT: u16 = 6379;
@@ -211,6 +211,24 @@ impl DeploymentConfig {
             notices,
         })
     }
+
+    /// The same for the use of one process, with credentials from `provider` if the settings name
+    /// one. It shares no lock with this configuration, which a forked child may find locked.
+    #[must_use]
+    pub fn in_process(&self, provider: Option<Arc<dyn CredentialProvider>>) -> Self {
+        let mut node = self.node.apart();
+        if let (Some(provider), Some(settings)) = (provider, &self.provider) {
+            node.credentials = CredentialSource::provided(provider, settings.refresh);
+        }
+        Self {
+            node: Arc::new(node),
+            sentinel: self.sentinel.as_ref().map(|sentinel| SentinelSettings {
+                master: sentinel.master.clone(),
+                node: Arc::new(sentinel.node.apart()),
+            }),
+            ..self.clone()
+        }
+    }
 }
 
 fn text<'a>(keys: &'a Map<String, Value>, key: &str) -> Result<Option<&'a str>> {
@@ -374,10 +392,11 @@ fn sentinel(
             credentials: login(
                 parameters.text("sentinel_username"),
                 parameters.text("sentinel_password"),
-            ),
+            )
+            .into(),
             // What there is to say about these settings was said for the servers with the data.
             tls: match tls {
-                Some(true) => Some(TlsSettings::from_parameters(parameters, &mut Vec::new())?),
+                Some(true) => Some(tls_files(parameters, &mut Vec::new())?),
                 _ => None,
             },
             read_only: false,
@@ -470,13 +489,10 @@ fn provider(parameters: &Parameters, node: &RedisConfig) -> Result<Option<Provid
              password (or auth_token)",
         ));
     }
-    let username = match &node.credentials {
-        Some(Credentials { username, .. }) => username.clone(),
-        None => None,
-    };
+    let written = node.credentials.written();
     Ok(Some(ProviderSettings {
         function: function.to_owned(),
-        username,
+        username: written.and_then(|login| login.username.clone()),
         refresh: lasting(
             parameters.seconds("credential_refresh_seconds", Some(CREDENTIAL_REFRESH))?,
             "credential_refresh_seconds",

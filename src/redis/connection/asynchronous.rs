@@ -11,12 +11,15 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::exchange::{Exchange, Step};
+use super::handshake::Handshake;
+use super::opening::KNOCK;
 use super::patience::Patience;
 use super::socket::{has_ended, prepare};
 use super::{Health, failure, located, unreachable};
 use crate::error::{Error, Result};
 use crate::redis::command::Commands;
 use crate::redis::config::{Address, RedisConfig};
+use crate::redis::credentials::Login;
 use crate::redis::deadline::Deadline;
 use crate::redis::reply::ReplySink;
 
@@ -32,6 +35,27 @@ pub struct AsyncConnection {
     config: Arc<RedisConfig>,
     stream: Stream,
     health: Health,
+    /// That of the credentials it logged in with.
+    generation: u64,
+}
+
+/// A connection that was not let in.
+pub(super) struct Unwelcome {
+    pub error: Error,
+    /// The server refused the credentials, rather than the connection.
+    pub login_refused: bool,
+    /// The server has not said a word.
+    pub silent: bool,
+}
+
+impl From<Error> for Unwelcome {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            login_refused: false,
+            silent: true,
+        }
+    }
 }
 
 impl AsyncConnection {
@@ -59,6 +83,7 @@ impl AsyncConnection {
             config: config.clone(),
             stream,
             health: Health::Ready,
+            generation: 0,
         })
     }
 
@@ -88,6 +113,34 @@ impl AsyncConnection {
             Stream::Tls(stream) => talk(stream, &mut self.health, commands, sink, patience).await,
             Stream::Unix(stream) => talk(stream, &mut self.health, commands, sink, patience).await,
         }
+    }
+
+    /// Says a handshake, and what became of it.
+    pub(super) async fn greet(
+        &mut self,
+        handshake: &Handshake,
+        patience: &Patience,
+    ) -> Result<(), Unwelcome> {
+        let mut greeting = handshake.greeting();
+        let outcome = self
+            .converse(handshake.commands(), &mut greeting, patience)
+            .await;
+        match handshake.judge(&greeting, outcome, &self.config) {
+            Ok(()) => {
+                self.generation = handshake.generation();
+                Ok(())
+            }
+            Err(error) => Err(Unwelcome {
+                error,
+                login_refused: handshake.is_login_refused(&greeting),
+                silent: !greeting.has_begun(),
+            }),
+        }
+    }
+
+    /// The newest credentials, if it has older ones.
+    pub(in crate::redis) fn newer_login(&self) -> Option<Login> {
+        self.config.credentials.newer_than(self.generation)
     }
 
     /// Whether the connection can carry another exchange.
@@ -168,7 +221,15 @@ async fn write_all(
 /// The first of the server's addresses that answers. Each gets its share of the time.
 async fn reach(config: &RedisConfig, patience: &Patience) -> io::Result<Stream> {
     let (host, port) = match &config.address {
-        Address::Unix(path) => return UnixStream::connect(path).await.map(Stream::Unix),
+        Address::Unix(path) => loop {
+            match UnixStream::connect(path).await {
+                // The backlog is full, and nothing tells when there is room again.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tokio::time::sleep(KNOCK).await;
+                }
+                result => return result.map(Stream::Unix),
+            }
+        },
         Address::Tcp { host, port } => (host.as_str(), *port),
     };
     let addresses: Vec<_> = lookup_host((host, port)).await?.collect();

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
@@ -15,9 +16,9 @@ use super::wait::Wait;
 use crate::error::Result;
 use crate::redis::command::Commands;
 use crate::redis::config::RedisConfig;
+use crate::redis::credentials::Login;
 use crate::redis::deadline::Deadline;
 use crate::redis::reply::ReplySink;
-use std::time::{Duration, Instant};
 
 /// How long after its time limit a call still takes in what its socket holds.
 const GRACE: Duration = Duration::from_millis(1);
@@ -31,6 +32,8 @@ pub struct Connection {
     socket: Socket,
     session: Option<Box<Session>>,
     health: Health,
+    /// That of the credentials it logged in with.
+    generation: u64,
 }
 
 impl Connection {
@@ -44,6 +47,7 @@ impl Connection {
             socket,
             session,
             health: Health::Ready,
+            generation: 0,
         }
     }
 
@@ -63,6 +67,15 @@ impl Connection {
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.socket.has_ended(self.session.is_some())
+    }
+
+    /// The newest credentials, if it has older ones.
+    pub(in crate::redis) fn newer_login(&self) -> Option<Login> {
+        self.config.credentials.newer_than(self.generation)
+    }
+
+    pub(super) fn set_generation(&mut self, generation: u64) {
+        self.generation = generation;
     }
 
     /// What connections of its kind are configured by.
@@ -152,10 +165,27 @@ impl Talk {
         sink: &mut S,
     ) -> Result<Option<Wait>> {
         let mut share = SHARE;
+        let mut sent = false;
         loop {
             let step = self.exchange.step(commands, sink.replies())?;
+            // Nothing is waited for any more, but what is there is taken in.
+            let over = |until: Instant| until + GRACE <= self.since;
+            if step != Step::Done && self.patience.until(self.since).is_some_and(over) {
+                return Err(self.patience.expired());
+            }
             let done = match step {
-                Step::Write(bytes) => connection.write(bytes).map(|n| self.exchange.sent(n)),
+                Step::Write(bytes) => connection.write(bytes).map(|n| {
+                    self.exchange.sent(n);
+                    sent = true;
+                }),
+                // What was sent just now isn't answered yet, and the other servers are to have
+                // their commands before one's replies are read.
+                Step::Read if sent && !self.exchange.answered() => {
+                    return Ok(Some(Wait {
+                        events: connection.events(&step),
+                        until: self.patience.until(self.since),
+                    }));
+                }
                 Step::Read => match connection.read(sink.space()?) {
                     Ok(n) => {
                         self.exchange.received();
@@ -171,10 +201,6 @@ impl Talk {
             match done {
                 Ok(()) => {
                     self.since = now;
-                    let over = |until: Instant| until + GRACE <= now;
-                    if self.patience.until(now).is_some_and(over) {
-                        return Err(self.patience.expired());
-                    }
                     if share == 0 {
                         return Ok(Some(Wait::until(now)));
                     }

@@ -72,6 +72,11 @@ impl Exchange {
         self.answered = true;
     }
 
+    /// Whether a byte of reply has come.
+    pub fn answered(&self) -> bool {
+        self.answered
+    }
+
     /// Whether the connection ended before a byte of reply came.
     pub fn lost(&self) -> bool {
         self.lost

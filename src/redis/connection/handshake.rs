@@ -3,6 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::redis::command::Commands;
 use crate::redis::config::RedisConfig;
+use crate::redis::credentials::Login;
 use crate::redis::reply::{ReplySink, is_transient};
 use crate::redis::tree::{Replies, Reply};
 
@@ -27,22 +28,12 @@ enum Stage {
 pub(super) struct Handshake {
     commands: Commands,
     stages: Vec<Stage>,
+    login: Login,
 }
 
 impl Handshake {
-    pub fn new(config: &RedisConfig) -> Self {
-        let mut handshake = Self {
-            commands: Commands::default(),
-            stages: Vec::new(),
-        };
-        if let Some(login) = &config.credentials {
-            let password = login.password.expose().as_bytes();
-            match login.username.as_ref().map(|name| name.expose().as_bytes()) {
-                // The default user's name may be left out, and must be before Redis 6.
-                None | Some(b"default") => handshake.push(Stage::Auth, &[b"AUTH", password]),
-                Some(name) => handshake.push(Stage::Auth, &[b"AUTH", name, password]),
-            }
-        }
+    pub fn new(config: &RedisConfig, login: Login) -> Self {
+        let mut handshake = Self::renewal(login);
         if let Some(name) = &config.client_name {
             handshake.push(Stage::Name, &[b"CLIENT", b"SETNAME", name.as_bytes()]);
         }
@@ -60,6 +51,31 @@ impl Handshake {
         handshake
     }
 
+    /// The login alone, for a connection that has had another.
+    pub fn renewal(login: Login) -> Self {
+        let mut commands = Commands::default();
+        let mut stages = Vec::new();
+        if let Some(login) = &login.credentials {
+            let password = login.password.expose().as_bytes();
+            match login.username.as_ref().map(|name| name.expose().as_bytes()) {
+                // The default user's name may be left out, and must be before Redis 6.
+                None | Some(b"default") => commands.push(&[b"AUTH", password]),
+                Some(name) => commands.push(&[b"AUTH", name, password]),
+            }
+            stages.push(Stage::Auth);
+        }
+        Self {
+            commands,
+            stages,
+            login,
+        }
+    }
+
+    /// The generation of the credentials.
+    pub fn generation(&self) -> u64 {
+        self.login.generation
+    }
+
     fn push(&mut self, stage: Stage, command: &[&[u8]]) {
         self.stages.push(stage);
         self.commands.push(command);
@@ -69,7 +85,7 @@ impl Handshake {
         &self.commands
     }
 
-    /// Takes in the answers.
+    /// What takes in the answers.
     pub fn greeting(&self) -> Greeting {
         Greeting {
             replies: Replies::new(self.stages.len(), GREETING_LIMIT),
@@ -88,7 +104,7 @@ impl Handshake {
         for (stage, reply) in self.stages.iter().zip(greeting.replies.found()) {
             match reply {
                 Reply::Error(words) if !is_harmless(*stage, words) => {
-                    return Err(refusal(*stage, words, config));
+                    return Err(self.refusal(*stage, words, config));
                 }
                 Reply::Array(role) if *stage == Stage::Role && !is_primary(role) => {
                     let message = format!("redis at {address} is no primary any more");
@@ -105,6 +121,79 @@ impl Handshake {
             _ => error,
         })
     }
+
+    /// Whether the server refused the credentials, rather than the connection.
+    pub fn is_login_refused(&self, greeting: &Greeting) -> bool {
+        let first = greeting.replies.found().first();
+        match (self.stages.first(), first) {
+            (Some(Stage::Auth), Some(Reply::Error(words))) => !is_transient(words),
+            _ => false,
+        }
+    }
+
+    fn refusal(&self, stage: Stage, words: &str, config: &RedisConfig) -> Error {
+        let address = &config.address;
+        let (what, advice) = if words.starts_with("NOAUTH") {
+            (
+                "wants a password".to_owned(),
+                "; set password (or auth_token), and username if it has one",
+            )
+        } else if words.starts_with("WRONGPASS") || words.starts_with("ERR invalid password") {
+            (
+                "refused the credentials".to_owned(),
+                "; check username and password (or auth_token); in a connection string, a URL's must \
+             be percent-encoded, and one with a comma is safest under its own key",
+            )
+        } else if words.starts_with("ERR wrong number of arguments") && stage == Stage::Auth {
+            (
+                "refused the credentials".to_owned(),
+                "; a server older than Redis 6 knows no user names, leave username out",
+            )
+        } else {
+            match stage {
+                Stage::Auth => (
+                    "refused the credentials".to_owned(),
+                    "; check username and password (or auth_token)",
+                ),
+                Stage::Select => (
+                    format!("refused database {}", config.db),
+                    "; check db against the server's own number of databases",
+                ),
+                Stage::Name => ("refused the client_name".to_owned(), ""),
+                Stage::ReadOnly => (
+                    "refused to be read from as a node of a cluster".to_owned(),
+                    "; if it is a standalone server, set redis_type: redis",
+                ),
+                Stage::Role | Stage::Ping => ("is not ready".to_owned(), ""),
+            }
+        };
+        let shown = self.without_secrets(words);
+        let error = Error::new(
+            ErrorKind::Server,
+            format!("redis at {address} {what}: {shown}{advice}"),
+        )
+        .at_login();
+        if is_transient(words) {
+            error.transient()
+        } else {
+            error
+        }
+    }
+
+    /// The server's words. A server that does not know a command repeats its arguments, here the
+    /// credentials.
+    fn without_secrets(&self, words: &str) -> String {
+        let end = words.find(", with args").unwrap_or(words.len());
+        let mut words = words[..end].to_owned();
+        if let Some(login) = &self.login.credentials {
+            for secret in login.username.iter().chain([&login.password]) {
+                if !secret.expose().is_empty() && secret.expose() != "default" {
+                    words = words.replace(secret.expose(), "***");
+                }
+            }
+        }
+        words
+    }
 }
 
 /// Whether the connection serves all the same. An ACL may forbid PING and ROLE, and a proxy may not
@@ -120,75 +209,18 @@ fn is_primary(role: &[Reply]) -> bool {
     matches!(role.first(), Some(Reply::Bytes(name)) if name == b"master")
 }
 
-fn refusal(stage: Stage, words: &str, config: &RedisConfig) -> Error {
-    let address = &config.address;
-    let (what, advice) = if words.starts_with("NOAUTH") {
-        (
-            "wants a password".to_owned(),
-            "; set password (or auth_token), and username if it has one",
-        )
-    } else if words.starts_with("WRONGPASS") || words.starts_with("ERR invalid password") {
-        (
-            "refused the credentials".to_owned(),
-            "; check username and password (or auth_token); in a connection string, a URL's must \
-             be percent-encoded, and one with a comma is safest under its own key",
-        )
-    } else if words.starts_with("ERR wrong number of arguments") && stage == Stage::Auth {
-        (
-            "refused the credentials".to_owned(),
-            "; a server older than Redis 6 knows no user names, leave username out",
-        )
-    } else {
-        match stage {
-            Stage::Auth => (
-                "refused the credentials".to_owned(),
-                "; check username and password (or auth_token)",
-            ),
-            Stage::Select => (
-                format!("refused database {}", config.db),
-                "; check db against the server's own number of databases",
-            ),
-            Stage::Name => ("refused the client_name".to_owned(), ""),
-            Stage::ReadOnly => (
-                "refused to be read from as a node of a cluster".to_owned(),
-                "; if it is a standalone server, set redis_type: redis",
-            ),
-            Stage::Role | Stage::Ping => ("is not ready".to_owned(), ""),
-        }
-    };
-    let shown = without_secrets(words, config);
-    let error = Error::new(
-        ErrorKind::Server,
-        format!("redis at {address} {what}: {shown}{advice}"),
-    )
-    .at_login();
-    if is_transient(words) {
-        error.transient()
-    } else {
-        error
-    }
-}
-
-/// The server's words. A server that does not know a command repeats its arguments, here the
-/// credentials.
-fn without_secrets(words: &str, config: &RedisConfig) -> String {
-    let end = words.find(", with args").unwrap_or(words.len());
-    let mut words = words[..end].to_owned();
-    if let Some(login) = &config.credentials {
-        for secret in login.username.iter().chain([&login.password]) {
-            if !secret.expose().is_empty() && secret.expose() != "default" {
-                words = words.replace(secret.expose(), "***");
-            }
-        }
-    }
-    words
-}
-
 /// The answers to a handshake, as far as they have come.
 pub(super) struct Greeting {
     replies: Replies,
     /// Whether a byte has come.
     begun: bool,
+}
+
+impl Greeting {
+    /// Whether the server has said anything.
+    pub fn has_begun(&self) -> bool {
+        self.begun
+    }
 }
 
 impl ReplySink for Greeting {
@@ -235,7 +267,7 @@ mod tests {
     }
 
     fn verdict(config: &RedisConfig, answer: &[u8]) -> Result<()> {
-        let handshake = Handshake::new(config);
+        let handshake = Handshake::new(config, config.credentials.newest().unwrap());
         let mut greeting = handshake.greeting();
         greeting.space()?[..answer.len()].copy_from_slice(answer);
         let outcome = greeting.advance(answer.len());
@@ -245,7 +277,9 @@ mod tests {
     #[test]
     fn says_what_is_configured_in_one_write() {
         let said = |settings| {
-            let handshake = Handshake::new(&config(settings));
+            let config = config(settings);
+            let login = config.credentials.newest().unwrap();
+            let handshake = Handshake::new(&config, login);
             let segments: Vec<_> = handshake.commands().segments().collect();
             assert_eq!(segments.len(), 1);
             let text = String::from_utf8_lossy(segments[0].0).into_owned();
@@ -334,7 +368,7 @@ mod tests {
 
     #[test]
     fn a_greeting_without_end_is_refused() {
-        let mut greeting = Handshake::new(&config(json!({}))).greeting();
+        let mut greeting = Handshake::new(&config(json!({})), Login::default()).greeting();
         let endless = (0..100).find_map(|_| {
             let space = match greeting.space() {
                 Ok(space) => space,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 
+use rustls::ClientConfig;
 use socket2::SockAddr;
 
 use super::bell::Bell;
@@ -15,15 +16,22 @@ use super::{Connector, unreachable};
 use crate::error::Result;
 use crate::redis::config::Address;
 
-/// The server's addresses, soon.
+/// What is needed, soon.
 pub(super) struct Preparation {
     connector: Arc<Connector>,
-    answered: Receiver<Result<VecDeque<SockAddr>>>,
+    answered: Receiver<Result<Prepared>>,
+}
+
+/// What is needed before a connection can be opened.
+pub(super) struct Prepared {
+    pub addresses: VecDeque<SockAddr>,
+    /// If TLS is spoken.
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 impl Preparation {
-    /// Starts the thread, which rings `bell` at its end: it reads the files of TLS, unless that was
-    /// done before, and resolves the server's name, unless the address is `known`.
+    /// Starts the thread, which rings `bell` at its end: it looks at the files of TLS, and resolves
+    /// the server's name, unless the address is `known`.
     pub fn start(
         connector: &Arc<Connector>,
         known: Option<SockAddr>,
@@ -56,8 +64,8 @@ impl Preparation {
         })
     }
 
-    /// The addresses, if they are there.
-    pub fn result(&self) -> Result<Option<VecDeque<SockAddr>>> {
+    /// What is needed, if it is there.
+    pub fn result(&self) -> Result<Option<Prepared>> {
         match self.answered.try_recv() {
             Ok(prepared) => prepared.map(Some),
             Err(TryRecvError::Empty) => Ok(None),
@@ -69,18 +77,20 @@ impl Preparation {
     }
 }
 
-fn prepare(connector: &Connector, known: Option<SockAddr>) -> Result<VecDeque<SockAddr>> {
+fn prepare(connector: &Connector, known: Option<SockAddr>) -> Result<Prepared> {
     let config = connector.config();
-    if let Some(settings) = &config.tls {
-        connector.tls_client(settings)?;
-    }
-    match (known, &config.address) {
+    let tls = match &config.tls {
+        Some(files) => Some(files.client()?),
+        None => None,
+    };
+    let addresses = match (known, &config.address) {
         (None, Address::Tcp { host, port }) => match (host.as_str(), *port).to_socket_addrs() {
-            Ok(found) => Ok(found.map(SockAddr::from).collect()),
-            Err(error) => Err(unreachable(&config.address, &error)),
+            Ok(found) => found.map(SockAddr::from).collect(),
+            Err(error) => return Err(unreachable(&config.address, &error)),
         },
-        (known, _) => Ok(known.into_iter().collect()),
-    }
+        (known, _) => known.into_iter().collect(),
+    };
+    Ok(Prepared { addresses, tls })
 }
 
 /// A thread that prepares, counted until it ends: nobody waits for one that hangs, so without a

@@ -1,5 +1,6 @@
 //! A pipeline to be run, and how it went.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::{OwnConnection, Pool};
@@ -17,7 +18,6 @@ pub enum Via<'a> {
 }
 
 /// One pipeline to one server.
-#[derive(Debug)]
 pub struct Call<'a, S: ReplySink + ?Sized = dyn ReplySink + 'a> {
     /// What carries it.
     pub via: Via<'a>,
@@ -49,5 +49,17 @@ impl<'a, S: ReplySink + ?Sized> Call<'a, S> {
             outcome: None,
             took: None,
         }
+    }
+}
+
+impl<S: ReplySink + ?Sized> fmt::Debug for Call<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("via", &self.via)
+            .field("commands", &self.commands.len())
+            .field("rival", &self.rival)
+            .field("outcome", &self.outcome)
+            .field("took", &self.took)
+            .finish_non_exhaustive()
     }
 }

@@ -9,9 +9,12 @@ use rustix::event::PollFlags;
 
 use super::shelf::Open;
 use super::turnstile::{Queued, Turn};
-use super::{Call, OwnConnection, Pool, Via};
+use super::{Call, Pool, Via};
 use crate::error::{Error, ErrorKind, Result};
-use crate::redis::connection::{Bell, Connection, Opening, Progress, Talk, Wait, located};
+use crate::redis::connection::{
+    Bell, Connection, Connector, Opening, Progress, Talk, Wait, located,
+};
+use crate::redis::credentials::Login;
 use crate::redis::deadline::Deadline;
 use crate::redis::reply::ReplySink;
 
@@ -210,6 +213,10 @@ impl<'f, 'a, S: ReplySink + ?Sized> Flight<'f, 'a, S> {
 
     /// Begins, unless it is to begin later.
     fn begin(&mut self, round: &Round) -> Result<Option<Wait>> {
+        if self.call.commands.is_empty() && matches!(self.call.via, Via::Pool(_)) {
+            self.stage = Stage::Ended;
+            return Ok(None);
+        }
         round.deadline.remaining()?;
         if let Some(begins) = self.call.begins
             && begins > Instant::now()
@@ -217,8 +224,7 @@ impl<'f, 'a, S: ReplySink + ?Sized> Flight<'f, 'a, S> {
             let end = round.deadline.instant();
             return Ok(Some(Wait::until(end.map_or(begins, |end| end.min(begins)))));
         }
-        match &self.call.via {
-            Via::Pool(_) if self.call.commands.is_empty() => self.stage = Stage::Ended,
+        match &mut self.call.via {
             Via::Pool(pool) => {
                 let pool: &'a Pool = pool;
                 match pool.turnstile.enter() {
@@ -226,25 +232,33 @@ impl<'f, 'a, S: ReplySink + ?Sized> Flight<'f, 'a, S> {
                     None => self.stage = Stage::Queued(pool.turnstile.queue(round.bell()?)),
                 }
             }
-            Via::Own(own) => match &own.connection {
-                Some(open) if open.connection.is_ready() => {
-                    let now = Instant::now();
-                    self.stage = Stage::Talking {
-                        talk: Talk::new(&open.connection, round.deadline, now),
-                        since: now,
-                        kept: false,
-                        pooled: None,
-                        turn: None,
-                    };
-                }
-                _ => {
-                    let opening = Opening::begin(&own.connector, round.deadline, || round.bell())?;
-                    self.stage = Stage::Opening {
-                        opening: Box::new(opening),
-                        turn: None,
-                    };
-                }
-            },
+            Via::Own(own) => {
+                let kept = own.connection.take();
+                let kept = kept.filter(|open| open.connection.is_ready());
+                let login = kept.as_ref().and_then(|open| open.connection.newer_login());
+                self.stage = match (kept, login) {
+                    (Some(open), None) => {
+                        let now = Instant::now();
+                        let talk = Talk::new(&open.connection, round.deadline, now);
+                        own.connection = Some(open);
+                        Stage::Talking {
+                            talk,
+                            since: now,
+                            kept: false,
+                            pooled: None,
+                            turn: None,
+                        }
+                    }
+                    (kept, login) => {
+                        let kept = kept.map(|open| open.connection).zip(login);
+                        let opening = opening(&own.connector, kept, round)?;
+                        Stage::Opening {
+                            opening: Box::new(opening),
+                            turn: None,
+                        }
+                    }
+                };
+            }
         }
         Ok(None)
     }
@@ -253,6 +267,10 @@ impl<'f, 'a, S: ReplySink + ?Sized> Flight<'f, 'a, S> {
     fn take_turn(&mut self, pool: &'a Pool, turn: Turn<'a>, round: &Round) -> Result<()> {
         match pool.blocking.take(Connection::is_stale) {
             Some(open) => {
+                if let Some(login) = open.connection.newer_login() {
+                    let kept = (open.connection, login);
+                    return self.open(pool, Some(kept), Some(turn), round);
+                }
                 let now = Instant::now();
                 self.stage = Stage::Talking {
                     talk: Talk::new(&open.connection, round.deadline, now),
@@ -263,12 +281,19 @@ impl<'f, 'a, S: ReplySink + ?Sized> Flight<'f, 'a, S> {
                 };
                 Ok(())
             }
-            None => self.open(pool, Some(turn), round),
+            None => self.open(pool, None, Some(turn), round),
         }
     }
 
-    fn open(&mut self, pool: &Pool, turn: Option<Turn<'a>>, round: &Round) -> Result<()> {
-        let opening = Opening::begin(&pool.connector, round.deadline, || round.bell())?;
+    /// Goes on with a connection that is opened, or `kept` and given a new login.
+    fn open(
+        &mut self,
+        pool: &Pool,
+        kept: Option<(Connection, Login)>,
+        turn: Option<Turn<'a>>,
+        round: &Round,
+    ) -> Result<()> {
+        let opening = opening(&pool.connector, kept, round)?;
         self.stage = Stage::Opening {
             opening: Box::new(opening),
             turn,
@@ -305,16 +330,12 @@ impl<'f, 'a, S: ReplySink + ?Sized> Flight<'f, 'a, S> {
             return Ok(None);
         };
         let call = &mut *self.call;
-        let open = match (pooled, &mut call.via) {
-            (Some(open), _) => open,
-            (
-                None,
-                Via::Own(OwnConnection {
-                    connection: Some(open),
-                    ..
-                }),
-            ) => open,
-            (None, _) => return Ok(None),
+        let own = match &mut call.via {
+            Via::Own(own) => own.connection.as_mut(),
+            Via::Pool(_) => None,
+        };
+        let Some(open) = pooled.as_mut().or(own) else {
+            return Ok(None);
         };
         let connection = &mut open.connection;
         talk.advance(connection, call.commands, call.sink)
@@ -343,7 +364,22 @@ impl<'f, 'a, S: ReplySink + ?Sized> Flight<'f, 'a, S> {
         self.stage = Stage::Ended;
         pool.blocking.clear();
         self.call.sink.sent_again();
-        self.open(pool, turn, round)?;
+        self.open(pool, None, turn, round)?;
         Ok(true)
+    }
+}
+
+/// What leads to a new connection, or to one that was `kept` with a new login.
+fn opening(
+    connector: &Arc<Connector>,
+    kept: Option<(Connection, Login)>,
+    round: &Round,
+) -> Result<Opening> {
+    let bell = || round.bell();
+    match kept {
+        Some((connection, login)) => {
+            Opening::renew(connector, connection, login, round.deadline, bell)
+        }
+        None => Opening::begin(connector, round.deadline, bell),
     }
 }

@@ -17,7 +17,7 @@ fn addresses(addresses: &[Address]) -> Vec<String> {
 fn password(config: &RedisConfig) -> Option<&str> {
     config
         .credentials
-        .as_ref()
+        .written()
         .map(|login| login.password.expose())
 }
 
@@ -139,7 +139,7 @@ fn the_logins_of_sentinels() {
     };
     let plain = sentinel(json!({"password": "data", "username": "u"}));
     assert_eq!(plain.master, "mymaster");
-    assert_eq!(plain.node.credentials, None);
+    assert!(plain.node.credentials.written().is_none());
     assert_eq!(plain.node.address.to_string(), "localhost:26379");
     let own = sentinel(json!({"sentinel_ssl": true, "ssl_ca_certs": "/ca.pem"}));
     assert_eq!(
