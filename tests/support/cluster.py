@@ -257,9 +257,11 @@ def move_keys(slot: int, source: tuple[Node, redis.Redis], target: tuple[Node, r
     if taker.password is not None:
         where += ["AUTH", taker.password]
     moved = 0
+    # Which would make texts of keys.
+    give.response_callbacks.pop("CLUSTER GETKEYSINSLOT", None)
     # A key at a time, for what is between to be seen.
     while keys := give.execute_command("CLUSTER GETKEYSINSLOT", slot, 1):
-        give.execute_command("MIGRATE", *where, "KEYS", *keys)
+        assert give.execute_command("MIGRATE", *where, "KEYS", *keys) == b"OK"
         moved += len(keys)
     return moved
 
