@@ -163,6 +163,8 @@ def test_authority_replaced(tmp_path: Path) -> None:
         closing(RedisServer(certificates=certificates)) as server,
         server.client() as admin,
     ):
+        # Connected while the server's certificate is of the authority that the file has.
+        admin.ping()
         settings = {"ssl": True, "ssl_ca_certs": str(trusted)}
         with Workload(tmp_path, server.address, [server.address], **settings) as load:
             load.run(1)
