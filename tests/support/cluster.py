@@ -40,7 +40,8 @@ class Node(RedisServer):
         port = free_port()
         mode = ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"]
         mode += ["--cluster-port", str(self.bus_port), "--repl-diskless-sync-delay", "0"]
-        mode += ["--cluster-announce-ip", "127.0.0.1"]
+        # A replica that has had nothing of its primary yet, not even a ping, is told to nobody.
+        mode += ["--repl-ping-replica-period", "1", "--cluster-announce-ip", "127.0.0.1"]
         mode += ["--cluster-announce-bus-port", str(self.bus_port)]
         # The port is announced at all only where it is told.
         announced = "--cluster-announce-port"
