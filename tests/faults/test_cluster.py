@@ -12,6 +12,7 @@ import pytest
 from tests.faults.workload import LIMIT_MS, Workload
 from tests.support.certificates import Certificates
 from tests.support.cluster import NODE_TIMEOUT_MS, Cluster
+from tests.support.server import speaks_tls
 
 NODE_TIMEOUT = NODE_TIMEOUT_MS / 1000
 PASSWORD = "s3cret,=@:%/1"
@@ -178,6 +179,7 @@ def test_all_restarted(tmp_path: Path) -> None:
             cluster.wait_ok()
 
 
+@pytest.mark.skipif(not speaks_tls(), reason="the embedded Valkey speaks no TLS")
 def test_failover_over_tls(tmp_path: Path) -> None:
     certificates = Certificates(tmp_path / "certificates")
     with (
