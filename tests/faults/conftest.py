@@ -1,4 +1,4 @@
-"""Deployments to break, made once for a module and whole again for each test."""
+"""Deployments to break, made once and whole again for each test."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from tests.support.cluster import Cluster
 from tests.support.sentinels import Sentinels
 
 
-@pytest.fixture(scope="module")
-def module_cluster() -> Iterator[Cluster]:
+@pytest.fixture(scope="session")
+def shared_cluster() -> Iterator[Cluster]:
     """3 primaries and 3 replicas, each behind a proxy."""
     with closing(Cluster(proxied=True)) as cluster:
         yield cluster
 
 
 @pytest.fixture
-def cluster(module_cluster: Cluster) -> Cluster:
-    """The module's cluster, with all nodes up and nothing in it."""
-    module_cluster.mend()
-    return module_cluster
+def cluster(shared_cluster: Cluster) -> Cluster:
+    """The shared cluster, with all nodes up and nothing in it."""
+    shared_cluster.mend()
+    return shared_cluster
 
 
-@pytest.fixture(scope="module")
-def module_sentinels() -> Iterator[Sentinels]:
+@pytest.fixture(scope="session")
+def shared_sentinels() -> Iterator[Sentinels]:
     """Three Sentinels with a primary and a replica."""
     with closing(Sentinels()) as sentinels:
         yield sentinels
 
 
 @pytest.fixture
-def sentinels(module_sentinels: Sentinels) -> Sentinels:
-    """The module's Sentinels, with all up and nothing stored."""
-    module_sentinels.mend()
-    return module_sentinels
+def sentinels(shared_sentinels: Sentinels) -> Sentinels:
+    """The shared Sentinels, with all up and nothing stored."""
+    shared_sentinels.mend()
+    return shared_sentinels

@@ -124,6 +124,7 @@ def test_one_of_three_nodes_stopped(lone_primaries: Cluster, tmp_path: Path, sto
         redis_type="redis_cluster",
         breaker=True,
         breaker_window_seconds=1,
+        breaker_min_calls=5,
         on_error="defaults",
         default_values=dict.fromkeys(REFS, DEFAULT),
     )
@@ -136,20 +137,30 @@ def test_one_of_three_nodes_stopped(lone_primaries: Cluster, tmp_path: Path, sto
 
     before, _ = measure(store, kept, set(), 500)
     stop()
-    mixed, defaulted = measure(store, everyone, lost, 500)
+    mixed, defaulted = measure(store, everyone, lost, 300)
     during, none = measure(store, kept, set(), 500)
     again, more = measure(store, everyone, lost, 200)
     start()
-    print(
-        f"p99 of {ROWS} x {FEATURES}: {1000 * p99(before):.2f} ms before; "
-        f"{1000 * p99(mixed):.2f} with keys of the stopped node, {1000 * max(mixed):.2f} at most; "
-        f"{1000 * p99(during):.2f} without"
-    )
+    # The others forget their verdict on it after a while, too.
+    cluster.wait_ok()
+    back_at = time.monotonic()
+    for name, times in (
+        ("before", before),
+        ("with keys of the stopped node", mixed),
+        ("again", again),
+        ("without", during),
+    ):
+        print(
+            f"{ROWS} x {FEATURES} {name}: median {1000 * statistics.median(times):.2f} ms, "
+            f"p99 {1000 * p99(times):.2f} ms, longest {1000 * max(times):.2f} ms"
+        )
     assert defaulted > 0
     assert more > 0
     assert none == 0
     assert p99(mixed) < LIMIT_MS / 1000 + TOLERANCE
     assert p99(again) < LIMIT_MS / 1000 + TOLERANCE
+    # What a breaker is for: while it is open nobody waits for the node.
+    assert statistics.median(again) < LIMIT_MS / 1000 / 4
     assert statistics.median(during) < 2 * statistics.median(before)
     # A core that is taken away for a moment makes one of them late, too.
     assert p99(during) < 2 * p99(before) + 0.001
@@ -157,7 +168,8 @@ def test_one_of_three_nodes_stopped(lone_primaries: Cluster, tmp_path: Path, sto
     def back() -> None:
         assert measure(store, everyone, lost, 20)[1] == 0
 
-    eventually(back, seconds=2 if stopped == 0 else 5)
+    eventually(back, seconds=2)
+    print(f"back after {time.monotonic() - back_at:.2f} s")
 
 
 class Hesitating(Proxy):
@@ -210,7 +222,8 @@ def test_hedged_reads(tmp_path: Path) -> None:
                 f"p99 {1000 * p99(slow):.1f} ms, hedged {1000 * p99(fast):.1f} ms, for "
                 f"{100 * added / (calls * ROWS):.1f} % more reads"
             )
-            assert asked == calls * ROWS
+            # Some not by the primary, if the replica answers before there is a connection to it.
+            assert calls * ROWS * 0.9 < asked <= calls * ROWS <= asked + added
             # `hedge_max_percent` is 10 unless given.
             assert 0.01 < added / (calls * ROWS) <= 0.11
             assert p99(slow) > 0.05

@@ -15,15 +15,13 @@ import redis
 from tests.faults import tokens
 from tests.faults.workload import Workload
 from tests.support.certificates import Certificates
-from tests.support.server import RedisServer
+from tests.support.server import RedisServer, speaks_tls
 
 FIRST, SECOND, THIRD = "f1rst,=@:%/", "s3cond,=@:%/", "th1rd,=@:%/"
 LIFE = 2.0
 """Seconds that a password of the provider's lives."""
 
-over_tls = pytest.mark.skipif(
-    shutil.which("redis-server") is None, reason="the embedded Valkey speaks no TLS"
-)
+over_tls = pytest.mark.skipif(not speaks_tls(), reason="the embedded Valkey speaks no TLS")
 
 
 def disconnect(admin: redis.Redis) -> None:
@@ -163,6 +161,8 @@ def test_authority_replaced(tmp_path: Path) -> None:
         closing(RedisServer(certificates=certificates)) as server,
         server.client() as admin,
     ):
+        # Connected while the server's certificate is of the authority that the file has.
+        admin.ping()
         settings = {"ssl": True, "ssl_ca_certs": str(trusted)}
         with Workload(tmp_path, server.address, [server.address], **settings) as load:
             load.run(1)

@@ -40,7 +40,8 @@ class Node(RedisServer):
         port = free_port()
         mode = ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"]
         mode += ["--cluster-port", str(self.bus_port), "--repl-diskless-sync-delay", "0"]
-        mode += ["--cluster-announce-ip", "127.0.0.1"]
+        # A replica that has had nothing of its primary yet, not even a ping, is told to nobody.
+        mode += ["--repl-ping-replica-period", "1", "--cluster-announce-ip", "127.0.0.1"]
         mode += ["--cluster-announce-bus-port", str(self.bus_port)]
         # The port is announced at all only where it is told.
         announced = "--cluster-announce-port"
@@ -225,35 +226,45 @@ class Cluster:
         giver, taker = self.primary(source), self.primary(target)
         moved = 0
         with contextlib.ExitStack() as stack:
-            primaries = [taker, giver]
-            primaries += [node for node in self.primaries() if node not in primaries]
-            clients = [stack.enter_context(node.client()) for node in primaries]
+            others = [node for node in self.primaries() if node not in (giver, taker)]
+            take, give, *rest = (
+                stack.enter_context(node.client()) for node in (taker, giver, *others)
+            )
             for slot in slots:
-                moved += self.begin_migration(slot, giver, taker)
+                moved += move_keys(slot, (giver, give), (taker, take))
                 # The one that takes knows first, else the slot would be nobody's for a moment.
-                for client in clients:
+                for client in (take, give, *rest):
                     client.execute_command("CLUSTER SETSLOT", slot, "NODE", taker.id)
         return moved
 
-    def begin_migration(self, slot: int, giver: Node, taker: Node) -> int:
-        """Moves the keys of a slot; it still belongs to the one that gave them."""
-        moved = 0
+    def begin_migration(self, slots: Iterable[int], source: int, target: int) -> int:
+        """Moves the keys of slots, which still belong to the shard that gave them."""
+        giver, taker = self.primary(source), self.primary(target)
         with giver.client() as give, taker.client() as take:
-            take.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", giver.id)
-            give.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", taker.id)
-            where: list[Any] = ["127.0.0.1", taker.port, "", 0, 5000]
-            if taker.password is not None:
-                where += ["AUTH", taker.password]
-            # A key at a time, for what is between to be seen.
-            while keys := give.execute_command("CLUSTER GETKEYSINSLOT", slot, 1):
-                give.execute_command("MIGRATE", *where, "KEYS", *keys)
-                moved += len(keys)
-        return moved
+            return sum(move_keys(slot, (giver, give), (taker, take)) for slot in slots)
 
     def close(self) -> None:
         """Ends all nodes."""
         for node in self.nodes:
             node.close()
+
+
+def move_keys(slot: int, source: tuple[Node, redis.Redis], target: tuple[Node, redis.Redis]) -> int:
+    """Begins the migration of a slot and moves its keys; returns how many."""
+    (giver, give), (taker, take) = source, target
+    take.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", giver.id)
+    give.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", taker.id)
+    where: list[Any] = ["127.0.0.1", taker.port, "", 0, 5000]
+    if taker.password is not None:
+        where += ["AUTH", taker.password]
+    moved = 0
+    # Which would make texts of keys.
+    give.response_callbacks.pop("CLUSTER GETKEYSINSLOT", None)
+    # A key at a time, for what is between to be seen.
+    while keys := give.execute_command("CLUSTER GETKEYSINSLOT", slot, 1):
+        assert give.execute_command("MIGRATE", *where, "KEYS", *keys) == b"OK"
+        moved += len(keys)
+    return moved
 
 
 def nodes_known(node: Node) -> list[str]:

