@@ -5,7 +5,7 @@ from __future__ import annotations
 from .deployments import Deployments, TlsResult
 from .hedging import BUSY_EVERY, BUSY_MS, PERCENTILE, HedgingResult
 from .latency import Latency
-from .outage import LIMIT_MS, OVER_LIMIT_MS, TIMES_BEFORE, OutageResult
+from .outage import BACK_SECONDS, LIMIT_MS, OVER_LIMIT_MS, TIMES_BEFORE, OutageResult
 from .tables import milliseconds, table, verdict
 
 
@@ -76,12 +76,15 @@ def _outage(found: OutageResult) -> str:
     rows = [
         row("any keys, before", found.before),
         row("any keys, first second", found.first_second, late="first_second", bar=limit),
+        row("any keys, from the third second", found.later),
         row("any keys, all of the time", found.stopped, late="stopped", bar=limit),
         row("keys of the others, before", found.others_before),
         row("keys of the others, during", found.others, "others_median", "others_p99", times),
     ]
     text = table(("reads", "calls", "median, ms", "p99, ms", "longest, ms"), rows)
+    back = verdict(f"{found.back:.1f} s", passed["back"], f"{BACK_SECONDS:g} s")
     words = f"`request_timeout_ms: {LIMIT_MS}`, `on_error: defaults`, `breaker: true`. "
+    words += f"When the node went on, its keys had default values for {back} at the longest. "
     words += f"{found.defaults:,} rows had default values, all of them the stopped node's; "
     words += f"all {found.values_checked:,} values and statuses were checked."
     return f"{text}\n\n{words}"

@@ -149,7 +149,7 @@ def measure_deployments(directory: Path, quick: bool, say: Callable[[str], None]
             found.outage = measure_outage(shared, cluster, quick)
             say(f"  one node stopped: p99 {1e3 * found.outage.stopped.p99:.1f} ms")
         for rows in TLS_ROWS if over_tls else ():
-            pair = {"plain": plain, "TLS": one.open({"type": OURS, **(over_tls or {})})}
+            pair = {"plain": plain, "TLS": one.open({"type": OURS, **over_tls})}
             tls = _measure_tls(one.stock, pair, SHAPES[rows], budget)
             found.tls.append(tls)
             say(f"  TLS, {tls.label}: {tls.over_plain['to_dict']:.2f} of plain")

@@ -45,14 +45,14 @@ def _certify(certificate: Path, key: Path) -> None:
 
 
 @contextmanager
-def server_with_tls(directory: Path) -> Iterator[tuple[Server, dict[str, Any] | None]]:
+def server_with_tls(directory: Path) -> Iterator[tuple[Server, dict[str, Any]]]:
     """Run a server; also gives what an `online_store` section says of its port with TLS.
 
-    That is None where the embedded Valkey serves, which speaks no TLS.
+    That is nothing where the embedded Valkey serves, which speaks no TLS.
     """
     if shutil.which("redis-server") is None:
         with private_server() as server:
-            yield server, None
+            yield server, {}
         return
     certificate, key = directory / "server.pem", directory / "server.key"
     _certify(certificate, key)
