@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from .deployments import measure_deployments
 from .gil import measure_gil
 from .ingest import measure_ingest
 from .materialize import measure_materialize, measure_peaks
@@ -22,11 +23,12 @@ from .repository import Repository
 from .server import Server, private_server
 from .service import measure_async, measure_threads
 from .shapes import BARS, GROUPS, NARROW, Shape
-from .stores import STOCK, Stores
+from .stores import OURS, STOCK, Stores
 from .write_tables import MIXED, OTHERS
 
 READ_PARTS = ("reads", "narrow", "threads", "async", "gil", "memory")
-PARTS = (*READ_PARTS, "writes", "tables", "ingest", "growth")
+WRITE_PARTS = ("writes", "tables", "ingest", "growth")
+PARTS = (*READ_PARTS, *WRITE_PARTS, "deployments")
 # Rows of the runs whose peak memory is compared with the first's.
 GROWTH = (60_000, 600_000, 5_000_000)
 
@@ -48,7 +50,7 @@ def options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--store",
-        default="feast_rs.RedisOnlineStore",
+        default=OURS,
         help="online store type to measure (default: %(default)s)",
     )
     parser.add_argument(
@@ -102,15 +104,15 @@ def _memory(
     found: dict[str, MemoryFigure] = {}
     for name, kind, count, arrow in plans:
         say(f"  {name}: {count} reads")
-        config = {"type": kind, "connection_string": repository.address}
+        config = {"type": kind, **repository.server.settings}
         found[name] = measure_memory(repository.directory, config, count, arrow)
     return found
 
 
-def _run_reads(report: Report, repository: Repository, chosen: argparse.Namespace) -> None:
+def _run_reads(report: Report, server: Server, directory: Path, chosen: argparse.Namespace) -> None:
     """The parts that read from a filled server."""
     seconds = 0.5 if chosen.quick else 3.0
-    server = repository.server
+    repository = Repository(server, directory)
     stores = Stores.build(repository, chosen.store)
     report.label, report.notes = stores.label, stores.notes
     for group in GROUPS:
@@ -164,9 +166,14 @@ def main() -> int:
         say(f"{server.version()} on {server.address}")
         report.server = server.version()
         if set(chosen.only) & set(READ_PARTS):
-            _run_reads(report, Repository(server, Path(name)), chosen)
-        if set(chosen.only) - set(READ_PARTS):
+            _run_reads(report, server, Path(name), chosen)
+        if set(chosen.only) & set(WRITE_PARTS):
             _run_writes(report, server, Path(name), chosen)
+        if "deployments" in chosen.only:
+            say("Deployments")
+            place = Path(name) / "deployments"
+            place.mkdir()
+            report.deployments = measure_deployments(place, chosen.quick, say)
     print(to_markdown(report))
     for path in write(report, chosen.output):
         say(f"wrote {path}")

@@ -103,10 +103,8 @@ class Timed:
         self.loads.append(Load(spent.command_us / self.batch, spent.process_us / self.batch))
 
 
-def race(
-    contestants: Sequence[Timed], server: Server, budget: float, weighings: int
-) -> Sequence[Timed]:
-    """Time all contestants in turn for `budget` seconds, then weigh them the same way.
+def race(contestants: Sequence[Timed], budget: float) -> Sequence[Timed]:
+    """Time all contestants in turn for `budget` seconds.
 
     In turn, because whatever else the machine does must hit all of them alike: only ratios within
     one race mean anything.
@@ -124,7 +122,11 @@ def race(
         for contestant in [*contestants[start:], *contestants[:start]]:
             contestant.sample(number)
         number += 1
+    return contestants
+
+
+def weigh(contestants: Sequence[Timed], server: Server, weighings: int) -> None:
+    """Weigh all contestants of a race in turn."""
     for number in range(weighings):
         for contestant in contestants:
             contestant.weigh(server, number)
-    return contestants

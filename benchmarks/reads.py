@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .floor import BareRead
-from .measure import Timed, race
+from .measure import Timed, race, weigh
 from .repository import entity_key, stock_fields
 from .server import Server
 from .shapes import Shape
@@ -78,20 +78,26 @@ def _contestants(
     ]
 
 
+def requests_of(shape: Shape) -> list[list[int]]:
+    """The entities of each request of a shape, the same in every run."""
+    rng = np.random.default_rng(shape.rows)
+    return [
+        list(map(int, rng.choice(shape.group.entities, size=shape.rows, replace=False)))
+        for _ in range(_LARGE_REQUESTS if shape.rows >= _LARGE_ROWS else _REQUESTS)
+    ]
+
+
 def measure_read(
     stores: Stores, server: Server, shape: Shape, budget: float, weighings: int
 ) -> ReadResult:
     """Check that all stores agree on every request of a shape, then race them."""
-    rng = np.random.default_rng(shape.rows)
-    requests = [
-        list(map(int, rng.choice(shape.group.entities, size=shape.rows, replace=False)))
-        for _ in range(_LARGE_REQUESTS if shape.rows >= _LARGE_ROWS else _REQUESTS)
-    ]
+    requests = requests_of(shape)
     checked = 0
     for numbers in requests:
         answer = check_answers(stores, shape.refs, entity_rows(shape.group, numbers))
         checked += sum(map(len, answer.values()))
-    timed = race(_contestants(stores, server, shape, requests), server, budget, weighings)
+    timed = race(_contestants(stores, server, shape, requests), budget)
+    weigh(timed, server, weighings)
     figures = {
         one.name: Figure(one.seconds, one.command_us, one.process_us, len(one.samples))
         for one in timed

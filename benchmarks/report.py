@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from .chart import bars
+from .deployment_report import deployment_sections, missed_deployments
+from .deployments import Deployments
 from .gil import HASHING, TRUSTED_SHARE, GilFigure
 from .ingest import IngestResult
 from .materialize import MaterializeMemory, MaterializeResult
 from .memory import MemoryFigure
 from .reads import FLOOR, STOCK_COMMANDS, ReadResult
 from .service import AsyncResult, ThreadResult
-from .tables import table, verdict
+from .tables import milliseconds, table, verdict
 from .write_report import missed_writes, write_sections
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -43,6 +45,7 @@ class Report:
     writes: list[MaterializeResult] = field(default_factory=list)
     ingest: list[IngestResult] = field(default_factory=list)
     growth: list[MaterializeMemory] = field(default_factory=list)
+    deployments: Deployments = field(default_factory=Deployments)
 
     def missed(self) -> list[str]:
         """The bars that were not reached."""
@@ -54,6 +57,7 @@ class Report:
         ] + [
             *(f"{name}: memory grows" for name, figure in self.memory.items() if not figure.flat),
             *missed_writes(self.writes, self.ingest, self.growth),
+            *missed_deployments(self.deployments),
         ]
 
 
@@ -74,10 +78,6 @@ def environment(report: Report) -> dict[str, Any]:
     }
 
 
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.3g}" if seconds < 1 else f"{seconds * 1e3:.0f}"
-
-
 def _bars_table(report: Report) -> str:
     heads = ["entities x features", "stock, ms", "to_dict, ms", "times faster"]
     heads += ["to_arrow, ms", "floor, ms", "over floor", "Redis CPU, share of stock's"]
@@ -87,15 +87,15 @@ def _bars_table(report: Report) -> str:
         rows.append(
             (
                 read.label,
-                _ms(figures[read.stock].seconds),
-                _ms(figures[f"{report.label} to_dict"].seconds),
+                milliseconds(figures[read.stock].seconds),
+                milliseconds(figures[f"{report.label} to_dict"].seconds),
                 verdict(
                     f"{read.to_dict_faster:.1f}",
                     read.passed["to_dict"],
                     f"{bar['to_dict_faster']:g}",
                 ),
-                _ms(figures[f"{report.label} to_arrow"].seconds),
-                _ms(figures[FLOOR].seconds),
+                milliseconds(figures[f"{report.label} to_arrow"].seconds),
+                milliseconds(figures[FLOOR].seconds),
                 verdict(
                     f"{read.to_arrow_over_floor:.2f}",
                     read.passed["to_arrow"],
@@ -112,7 +112,7 @@ def _contestants_table(reads: Sequence[ReadResult], unit: str) -> str:
 
     def cell(read: ReadResult, name: str) -> str:
         figure = read.figures[name]
-        return _ms(figure.seconds) if unit == "ms" else f"{figure.redis_command_us:.0f}"
+        return milliseconds(figure.seconds) if unit == "ms" else f"{figure.redis_command_us:.0f}"
 
     return table(
         (unit, *(read.label for read in reads)),
@@ -215,6 +215,7 @@ def to_markdown(report: Report) -> str:
     parts += write_sections(report.writes, report.ingest, report.growth)
     for title, text in _service_sections(report):
         parts += [f"## {title}", text]
+    parts += deployment_sections(report.deployments)
     return "\n\n".join(parts) + "\n"
 
 

@@ -20,6 +20,7 @@ from feast.type_map import python_values_to_proto_values
 from feast.types import Int64
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from .cluster import Cluster
 from .measure import differences
 from .server import Server
 from .shapes import EVENT_TIME, GROUPS, Column, Group
@@ -48,7 +49,7 @@ def stock_fields(refs: Sequence[str]) -> list[list[bytes]]:
     return [[*fields, f"_ts:{view}".encode()] for view, fields in views.items()]
 
 
-def _write(server: Server, group: Group, values: dict[str, dict[str, Column]]) -> None:
+def _write(server: Server | Cluster, group: Group, values: dict[str, dict[str, Column]]) -> None:
     """Write all rows of a group: one HSET per entity and view, as materialization does."""
     stamp = Timestamp()
     stamp.FromDatetime(EVENT_TIME)
@@ -114,15 +115,22 @@ def open_store(directory: Path, online_store: dict[str, Any]) -> FeatureStore:
 
 
 class Repository:
-    """One registry, and any number of feature stores over it."""
+    """One registry, and any number of feature stores over it that read one deployment."""
 
-    def __init__(self, server: Server, directory: Path) -> None:
-        self.address = server.address
+    stock: FeatureStore
+
+    def __init__(
+        self, server: Server | Cluster, directory: Path, beside: Repository | None = None
+    ) -> None:
+        """`beside` is a repository of another deployment, whose registry this one has too."""
         self.server = server
         self.directory = directory
+        self._registry = None if beside is None else beside.stock.registry
         self.stock = self.open({"type": "redis"})
-        self.stock.apply(_definitions(directory))
-        self.stock.refresh_registry()  # type: ignore[no-untyped-call]
+        if beside is None:
+            self.stock.apply(_definitions(directory))
+            self.stock.refresh_registry()  # type: ignore[no-untyped-call]
+            self._registry = self.stock.registry
 
     def open(self, online_store: dict[str, Any]) -> FeatureStore:
         """A feature store with this online store, sharing the first one's registry object.
@@ -131,10 +139,9 @@ class Repository:
         another registry object asks: stores with registries of their own, read in turn, would
         each pay some 10 ms a call that no deployment pays.
         """
-        online_store = {"connection_string": self.address, **online_store}
-        store = open_store(self.directory, online_store)
-        if hasattr(self, "stock"):
-            store._registry = self.stock.registry
+        store = open_store(self.directory, {**self.server.settings, **online_store})
+        if self._registry is not None:
+            store._registry = self._registry
         return store
 
     def fill(self, group: Group) -> None:

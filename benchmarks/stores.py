@@ -17,6 +17,7 @@ from .shapes import Group
 
 STOCK = "stock redis-py"
 GLIDE = "stock glide"
+OURS = "feast_rs.RedisOnlineStore"
 
 Rows = list[dict[str, Any]]
 
@@ -43,7 +44,7 @@ class Stores:
                 {
                     "type": "redis",
                     "client": "glide",
-                    "connection_string": f"{repository.address},socket_timeout=60",
+                    "connection_string": f"{repository.server.address},socket_timeout=60",
                 }
             )
         else:

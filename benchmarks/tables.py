@@ -24,3 +24,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def verdict(value: str, passed: bool, bar: str) -> str:
     """A figure with its bar."""
     return f"{value} ({'meets' if passed else 'MISSES'} {bar})"
+
+
+def milliseconds(seconds: float) -> str:
+    """Three digits of a time."""
+    return f"{seconds * 1e3:.3g}" if seconds < 1 else f"{seconds * 1e3:.0f}"
