@@ -40,6 +40,7 @@ pub struct Error {
     message: String,
     transient: bool,
     at_login: bool,
+    refusal: bool,
 }
 
 impl Error {
@@ -50,6 +51,7 @@ impl Error {
             message: message.into(),
             transient: false,
             at_login: false,
+            refusal: false,
         }
     }
 
@@ -71,6 +73,19 @@ impl Error {
     pub fn at_login(mut self) -> Self {
         self.at_login = true;
         self
+    }
+
+    /// The same error of a call that was not made, for a circuit breaker kept it back.
+    #[must_use]
+    pub fn refusal(mut self) -> Self {
+        self.refusal = true;
+        self
+    }
+
+    /// Whether a circuit breaker kept the call back.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        self.refusal
     }
 
     /// Whether the server is out of reach or out of order, for which default values may stand in:

@@ -114,7 +114,7 @@ fn encryption(settings: &Bound<'_, PyDict>, tls: &TlsSettings) -> PyResult<()> {
 /// That there is a user name, and a password.
 fn masked(node: &RedisConfig) -> (Option<&'static str>, Option<&'static str>) {
     let is_there = |secret: &Secret| !secret.expose().is_empty();
-    let Some(Credentials { username, password }) = &node.credentials else {
+    let Some(Credentials { username, password }) = node.credentials.written() else {
         return (None, None);
     };
     let username = username.as_ref().is_some_and(is_there);

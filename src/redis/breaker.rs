@@ -134,6 +134,16 @@ impl Breaker {
         }
     }
 
+    /// Whether [`admit`](Self::admit) would let a call through at `now`.
+    #[must_use]
+    pub fn admits(&self, now: Instant) -> bool {
+        match Phase::of_word(self.phase.load(Ordering::Acquire)) {
+            Phase::Closed => true,
+            Phase::Open { until } => until <= self.nanos(now),
+            Phase::Probing { since } => since.saturating_add(self.open_nanos()) <= self.nanos(now),
+        }
+    }
+
     /// Takes note of a call that was admitted and ended at `now`.
     pub fn record(&self, now: Instant, outcome: Outcome, was_probe: bool) {
         let now = self.nanos(now);

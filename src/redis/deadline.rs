@@ -45,6 +45,13 @@ impl Deadline {
         Ok(Some(left))
     }
 
+    /// Whether less than half of the time is left.
+    #[must_use]
+    pub fn is_half_gone(&self) -> bool {
+        self.end
+            .is_some_and(|end| end.saturating_duration_since(Instant::now()) < self.limit / 2)
+    }
+
     /// The error of a call that ran out of time.
     #[must_use]
     pub fn exceeded(&self) -> Error {

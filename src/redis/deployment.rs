@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use self::discovery::{Question, ask};
-use self::lookup::Lookup;
+use self::lookup::{Lookup, REST};
 pub use self::node::Node;
 pub use self::own::OwnConnections;
 use super::breaker::Breaker;
@@ -217,7 +217,7 @@ impl Deployment {
         }
         let known = self.lookup.known();
         match known {
-            Some((topology, age)) if !anew || self.lookup.is_fresh() => {
+            Some((topology, age)) if !anew || self.lookup.is_fresh(REST) => {
                 if self
                     .config
                     .topology_refresh
@@ -238,7 +238,14 @@ impl Deployment {
         for node in self.nodes().values() {
             node.pool().clear();
         }
-        if self.only.is_none() && !self.lookup.is_fresh() {
+        if self.only.is_none() {
+            self.look_up_in_passing(REST);
+        }
+    }
+
+    /// Has the topology looked up, for others: this request does without.
+    fn look_up_in_passing(self: &Arc<Self>, rest: Duration) {
+        if !self.lookup.is_fresh(rest) {
             // If no thread can be started, the next request will tell.
             let _ = self.start_lookup();
         }
@@ -291,7 +298,8 @@ impl Deployment {
                         addresses.push(seed);
                     }
                 }
-                let nodes: Vec<_> = addresses.into_iter().map(|at| self.node(at)).collect();
+                let mut nodes: Vec<_> = addresses.into_iter().map(|at| self.node(at)).collect();
+                nodes.sort_by_key(|node| !node.is_open_to_calls());
                 let pools: Vec<_> = nodes.iter().map(|node| node.pool()).collect();
                 ask(&Question::Slots, &pools)
             }
@@ -339,17 +347,20 @@ impl Deployment {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Which server of a shard is to answer; one of those not `avoided`, if there is one.
+    /// Which server of a shard is to answer: one whose breaker lets calls through, and not one of
+    /// those `avoided` if there is another.
     fn choose(&self, shard: &Shard, purpose: Purpose, avoided: &[Address]) -> Result<Address> {
         let candidates = self.candidates(shard, purpose);
-        let fit = |address: &&Address| {
-            !avoided.contains(address) && self.node(address).is_open_to_calls()
-        };
-        let chosen = candidates
+        let mut admitting = candidates
             .iter()
-            .find(|address| fit(address))
-            .or_else(|| candidates.iter().find(|address| !avoided.contains(address)))
-            .or_else(|| candidates.first());
+            .filter(|address| purpose == Purpose::Write || self.node(address).is_open_to_calls());
+        let chosen = admitting
+            .clone()
+            .find(|address| !avoided.contains(address))
+            .or_else(|| admitting.next());
+        if let (None, Some(address)) = (chosen, candidates.first()) {
+            return Err(self.node(address).refusal());
+        }
         chosen.map(|address| (*address).clone()).ok_or_else(|| {
             let (who, advice) = match (purpose, self.config.read_from) {
                 (Purpose::Read, ReadFrom::Replica) => (

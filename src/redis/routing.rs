@@ -109,10 +109,13 @@ pub struct Routing<'c> {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Round {
-    redirected: bool,
     /// The first error of a leg.
     broken: Option<usize>,
     troubled: bool,
+    /// The first refusal of a circuit breaker.
+    refused: Option<usize>,
+    /// Whether one came when the commands were on their way already.
+    overtaken: bool,
 }
 
 impl<'c> Routing<'c> {
@@ -137,6 +140,13 @@ impl<'c> Routing<'c> {
     #[must_use]
     pub fn avoided(&self) -> &[Address] {
         &self.avoided
+    }
+
+    /// Whether a circuit breaker kept commands of the last round back, for good if no other round
+    /// comes.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.round.refused.is_some()
     }
 
     /// Begins a round: what to send to which server. `servers` has one for each shard, or why
@@ -196,8 +206,15 @@ impl<'c> Routing<'c> {
     }
 
     fn broke(&mut self, error: Error) -> usize {
+        let first = if error.is_refusal() {
+            &mut self.round.refused
+        } else {
+            &mut self.round.broken
+        };
+        let place = self.errors.len();
+        first.get_or_insert(place);
         self.errors.push(error);
-        *self.round.broken.get_or_insert(self.errors.len() - 1)
+        place
     }
 
     /// Takes in what came back for a leg, whole or not.
@@ -237,6 +254,7 @@ impl<'c> Routing<'c> {
             if !self.avoided.contains(&leg.address) {
                 self.avoided.push(leg.address.clone());
             }
+            self.round.overtaken |= error.is_refusal();
             let error = self.broke(error);
             for command in due.iter().skip(replies.replies()).flatten() {
                 if !matches!(self.fates[*command], Fate::Answered { .. }) {
@@ -255,6 +273,10 @@ impl<'c> Routing<'c> {
         match Redirect::parse(words, &leg.address) {
             Some(Redirect::Moved { address, .. }) => self.redirect(address, false),
             Some(Redirect::Ask { address, .. }) => self.redirect(address, true),
+            Some(Redirect::Elsewhere { .. }) if self.purpose == Purpose::Read => {
+                self.round.troubled = true;
+                Fate::Open(Last::Reply { harvest, reply })
+            }
             _ if self.purpose == Purpose::Read && is_transient(words) => {
                 self.round.troubled = true;
                 // A slot that moves is at its place; others have the whole server in that state.
@@ -268,7 +290,6 @@ impl<'c> Routing<'c> {
     }
 
     fn redirect(&mut self, address: Address, asking: bool) -> Fate {
-        self.round.redirected = true;
         let known = self.redirected.iter().position(|known| *known == address);
         let to = known.unwrap_or_else(|| {
             self.redirected.push(address);
@@ -289,9 +310,11 @@ impl<'c> Routing<'c> {
         let in_time = deadline.remaining();
         if round.broken.is_some() || round.troubled {
             self.troubles += 1;
-            if let Some(pause) = PAUSES.get(self.troubles - 1)
-                && in_time.is_ok()
-            {
+            let fits = |pause: &&Duration| match in_time {
+                Ok(left) => left.is_none_or(|left| **pause < left),
+                Err(_) => false,
+            };
+            if let Some(pause) = PAUSES.get(self.troubles - 1).filter(fits) {
                 return Ok(Next::Again {
                     look_up: true,
                     pause: *pause,
@@ -300,7 +323,17 @@ impl<'c> Routing<'c> {
             self.give_up();
             return Ok(Next::Deliver);
         }
-        if !round.redirected {
+        if round.overtaken && self.troubles < PAUSES.len() {
+            // Another request sends the probe; another server may do.
+            self.troubles += 1;
+            return Ok(Next::Again {
+                look_up: false,
+                pause: Duration::ZERO,
+            });
+        }
+        let is_redirected = |fate: &Fate| matches!(fate, Fate::Redirected { .. });
+        if !self.fates.iter().any(is_redirected) {
+            self.give_up();
             return Ok(Next::Deliver);
         }
         self.redirections += 1;
@@ -333,7 +366,7 @@ impl<'c> Routing<'c> {
 
     /// Leaves every open command with what it met last.
     fn give_up(&mut self) {
-        let broken = self.round.broken;
+        let broken = self.round.broken.or(self.round.refused);
         for fate in &mut self.fates {
             *fate = match *fate {
                 Fate::Open(Last::Error(error)) => Fate::Failed(error),

@@ -58,7 +58,10 @@ impl Bench {
     }
 
     fn admit(&self) -> Admission {
-        self.breaker.admit(self.now)
+        let admits = self.breaker.admits(self.now);
+        let admission = self.breaker.admit(self.now);
+        assert_eq!(admits, !matches!(admission, Admission::Refused { .. }));
+        admission
     }
 
     fn record(&self, times: usize, outcome: Outcome) {

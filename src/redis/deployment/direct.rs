@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::lookup::REST_WHILE_REFUSED;
+use super::node::Admitted;
 use super::{Deployment, Node, OwnConnections, Purpose};
 use crate::error::{Error, Result};
 use crate::redis::Deadline;
 use crate::redis::command::Commands;
 use crate::redis::config::Address;
-
 use crate::redis::connection::Interrupt;
 use crate::redis::reply::ReplySink;
 use crate::redis::topology::Topology;
@@ -25,9 +26,10 @@ impl Deployment {
         interrupt: Interrupt<'_>,
     ) -> Result<()> {
         if let Some(only) = &self.only {
-            return attempt(only, || {
-                only.pool().run(commands, sink, deadline, interrupt)
-            });
+            let admitted = only.admit(purpose, deadline)?;
+            let outcome = only.pool().run(commands, sink, deadline, interrupt);
+            admitted.settle(&outcome);
+            return outcome;
         }
         let mut tries = Tries::new(purpose);
         let mut topology = self.topology(false, deadline, interrupt)?;
@@ -35,12 +37,18 @@ impl Deployment {
             let mut sink = Witness::new(sink);
             let node = self.server(&topology, purpose, &tries.avoided);
             let outcome = node.and_then(|node| {
-                tries.used = Some(node.address().clone());
-                attempt(&node, || {
-                    node.pool().run(commands, &mut sink, deadline, interrupt)
-                })
+                let admitted = tries.begin(&node, deadline)?;
+                let pool = node.pool();
+                let outcome = pool.run(commands, &mut sink, deadline, interrupt);
+                admitted.settle(&outcome);
+                outcome
             });
             let Err(error) = outcome else { return Ok(()) };
+            if error.is_refusal() {
+                self.look_up_in_passing(REST_WHILE_REFUSED);
+                tries.refused(error)?;
+                continue;
+            }
             tries.again(error, sink.touched, deadline)?;
             if let Ok(found) = self.topology(true, deadline, interrupt) {
                 topology = found;
@@ -56,31 +64,32 @@ impl Deployment {
         deadline: Deadline,
     ) -> Result<()> {
         if let Some(only) = &self.only {
-            let admitted = only.admit()?;
+            let admitted = only.admit(purpose, deadline)?;
             let outcome = only.pool().run_async(commands, sink, deadline).await;
-            only.record(&admitted, &outcome);
+            admitted.settle(&outcome);
             return outcome;
         }
         let mut tries = Tries::new(purpose);
         let mut topology = self.topology_async(false, deadline).await?;
         loop {
             let mut sink = Witness::new(sink);
-            let outcome = match self.server(&topology, purpose, &tries.avoided) {
+            let node = self.server(&topology, purpose, &tries.avoided);
+            let node = node.and_then(|node| Ok((tries.begin(&node, deadline)?, node)));
+            let outcome = match node {
                 Err(error) => Err(error),
-                Ok(node) => {
-                    tries.used = Some(node.address().clone());
-                    match node.admit() {
-                        Err(refused) => Err(refused),
-                        Ok(admitted) => {
-                            let pool = node.pool();
-                            let outcome = pool.run_async(commands, &mut sink, deadline).await;
-                            node.record(&admitted, &outcome);
-                            outcome
-                        }
-                    }
+                Ok((admitted, node)) => {
+                    let pool = node.pool();
+                    let outcome = pool.run_async(commands, &mut sink, deadline).await;
+                    admitted.settle(&outcome);
+                    outcome
                 }
             };
             let Err(error) = outcome else { return Ok(()) };
+            if error.is_refusal() {
+                self.look_up_in_passing(REST_WHILE_REFUSED);
+                tries.refused(error)?;
+                continue;
+            }
             tries.again(error, sink.touched, deadline)?;
             if let Ok(found) = self.topology_async(true, deadline).await {
                 topology = found;
@@ -119,13 +128,6 @@ impl Deployment {
     }
 }
 
-fn attempt(node: &Node, call: impl FnOnce() -> Result<()>) -> Result<()> {
-    let admitted = node.admit()?;
-    let outcome = call();
-    node.record(&admitted, &outcome);
-    outcome
-}
-
 /// The attempts of one read.
 struct Tries {
     purpose: Purpose,
@@ -142,6 +144,23 @@ impl Tries {
             used: None,
             avoided: Vec::new(),
         }
+    }
+
+    /// Begins a call to `node`, unless its breaker keeps it back.
+    fn begin(&mut self, node: &Arc<Node>, deadline: Deadline) -> Result<Admitted> {
+        self.used = Some(node.address().clone());
+        node.admit(self.purpose, deadline)
+    }
+
+    /// Takes note of a refusal, and gives it back unless it came when a server had been chosen:
+    /// then another one may do.
+    fn refused(&mut self, refusal: Error) -> Result<()> {
+        self.made += 1;
+        match self.used.take() {
+            Some(used) if self.made < ATTEMPTS => self.avoided.push(used),
+            _ => return Err(refusal),
+        }
+        Ok(())
     }
 
     /// Takes note of a failure; gives it back if it is to stay one. A write is not tried again

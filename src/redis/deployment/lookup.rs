@@ -18,7 +18,10 @@ use crate::redis::topology::Topology;
 const WATCH: Duration = Duration::from_millis(50);
 
 /// Look-ups that nobody waits for are no closer together than this.
-const REST: Duration = Duration::from_millis(50);
+pub(super) const REST: Duration = Duration::from_millis(50);
+
+/// The same while a server is left alone, which every request to it finds anew.
+pub(super) const REST_WHILE_REFUSED: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Default)]
 pub(super) struct Lookup {
@@ -84,9 +87,9 @@ impl Lookup {
         }
     }
 
-    /// Whether the last look-up has only just ended.
-    pub fn is_fresh(&self) -> bool {
-        self.state().at.is_some_and(|at| at.elapsed() < REST)
+    /// Whether the last look-up ended less than `rest` ago.
+    pub fn is_fresh(&self, rest: Duration) -> bool {
+        self.state().at.is_some_and(|at| at.elapsed() < rest)
     }
 
     /// Waits for the end of look-up `number`; gives the topology that is known then.

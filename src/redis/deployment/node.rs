@@ -1,14 +1,16 @@
 //! One server of a deployment.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::redis::Pool;
-use crate::redis::breaker::{Admission, Breaker, BreakerState, Outcome};
+use crate::redis::breaker::{Admission, Breaker, Outcome};
 use crate::redis::config::Address;
 use crate::redis::latency::Latencies;
+use crate::redis::routing::Purpose;
+use crate::redis::{Deadline, Pool};
 
 /// A server: the connections to it, and how it has behaved.
 pub struct Node {
@@ -20,11 +22,55 @@ pub struct Node {
 }
 
 /// The right to make one call to a node.
+///
+/// Dropped without being [settled](Self::settle), it counts as a call that was given up for no
+/// reason of the node's.
 #[derive(Debug)]
 #[must_use]
 pub struct Admitted {
+    node: Arc<Node>,
     since: Instant,
+    /// Whether the request's time was more than half gone.
+    late: bool,
+    /// Whether the breaker waits for the outcome.
     probe: bool,
+}
+
+impl Admitted {
+    /// Takes note of how the call went.
+    pub fn settle(mut self, outcome: &Result<()>) {
+        let took = self.since.elapsed();
+        if outcome.is_ok() {
+            self.node.latencies.record(took);
+        }
+        let Some(breaker) = &self.node.breaker else {
+            return;
+        };
+        let error = outcome.as_ref().err();
+        let tells_nothing = |error: &Error| match error.kind() {
+            ErrorKind::Interrupted => true,
+            // Whoever comes late learns little about the node by running out of time.
+            ErrorKind::Timeout => self.late,
+            _ => false,
+        };
+        if error.is_some_and(tells_nothing) {
+            return;
+        }
+        let outcome = Outcome {
+            ok: !error.is_some_and(Error::is_outage),
+            elapsed: took,
+        };
+        breaker.record(Instant::now(), outcome, self.probe);
+        self.probe = false;
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if let (true, Some(breaker)) = (self.probe, &self.node.breaker) {
+            breaker.abandon();
+        }
+    }
 }
 
 impl Node {
@@ -81,49 +127,38 @@ impl Node {
     /// Whether its breaker lets calls through at the moment.
     #[must_use]
     pub fn is_open_to_calls(&self) -> bool {
-        self.breaker.as_ref().is_none_or(|breaker| {
-            !matches!(breaker.state(Instant::now()), BreakerState::Open { .. })
+        let breaker = self.breaker.as_ref();
+        breaker.is_none_or(|breaker| breaker.admits(Instant::now()))
+    }
+
+    /// Asks the breaker for a call, which no write is refused, within `deadline`, which is to be [settled](Admitted::settle).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Connection`], a [refusal](Error::is_refusal), while the node is left alone.
+    pub fn admit(self: &Arc<Self>, purpose: Purpose, deadline: Deadline) -> Result<Admitted> {
+        let since = Instant::now();
+        let breaker = self.breaker.as_ref().filter(|_| purpose == Purpose::Read);
+        let probe = match breaker.map(|breaker| breaker.admit(since)) {
+            None | Some(Admission::Go) => false,
+            Some(Admission::Probe) => true,
+            Some(Admission::Refused { .. }) => return Err(self.refusal()),
+        };
+        Ok(Admitted {
+            node: self.clone(),
+            since,
+            late: deadline.is_half_gone(),
+            probe,
         })
     }
 
-    /// Asks the breaker for a call, which is to be [recorded](Self::record).
-    ///
-    /// # Errors
-    /// [`ErrorKind::Connection`] while the node is left alone.
-    pub fn admit(&self) -> Result<Admitted> {
-        let since = Instant::now();
-        let probe = match self.breaker.as_ref().map(|breaker| breaker.admit(since)) {
-            None | Some(Admission::Go) => false,
-            Some(Admission::Probe) => true,
-            Some(Admission::Refused { until }) => {
-                let left = until.saturating_duration_since(since).as_millis();
-                return Err(Error::new(
-                    ErrorKind::Connection,
-                    format!(
-                        "redis at {} is left alone by the circuit breaker, for {left} ms more: too \
-                         many of the last calls failed or were slow",
-                        self.address()
-                    ),
-                ));
-            }
-        };
-        Ok(Admitted { since, probe })
-    }
-
-    /// Takes note of how a call went.
-    pub fn record(&self, admitted: &Admitted, outcome: &Result<()>) {
-        let took = admitted.since.elapsed();
-        let failed = matches!(outcome, Err(error) if error.is_outage());
-        if outcome.is_ok() {
-            self.latencies.record(took);
-        }
-        if let Some(breaker) = &self.breaker {
-            let outcome = Outcome {
-                ok: !failed,
-                elapsed: took,
-            };
-            breaker.record(Instant::now(), outcome, admitted.probe);
-        }
+    /// Why no call is made while its breaker is open.
+    pub fn refusal(&self) -> Error {
+        let message = format!(
+            "redis at {} is left alone by the circuit breaker: too many of the last calls failed \
+             or were slow",
+            self.address()
+        );
+        Error::new(ErrorKind::Connection, message).refusal()
     }
 }
 

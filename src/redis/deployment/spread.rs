@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, join_all, select};
 
+use super::lookup::{REST, REST_WHILE_REFUSED};
 use super::node::Admitted;
 use super::own::Own;
 use super::{Deployment, Node, OwnConnections, Purpose};
@@ -63,10 +64,15 @@ impl Deployment {
             }
             interrupt()?;
             match routing.next(deadline)? {
-                Next::Deliver => return routing.deliver(sink),
+                Next::Deliver => {
+                    if routing.is_refused() {
+                        self.look_up_in_passing(REST_WHILE_REFUSED);
+                    }
+                    return routing.deliver(sink);
+                }
                 Next::Again { look_up, pause } => {
                     if !look_up {
-                        self.look_up_in_passing();
+                        self.look_up_in_passing(REST);
                     } else if let Ok(found) = self.topology(true, deadline, interrupt) {
                         topology = found;
                     }
@@ -92,7 +98,7 @@ impl Deployment {
             let expected = expected_bytes(sink, commands);
             let exchanges = legs.into_iter().map(|leg| {
                 let hedge = self.hedge(&leg, &topology, purpose);
-                self.exchange_async(leg, hedge, expected, deadline)
+                self.exchange_async(leg, hedge, purpose, expected, deadline)
             });
             for Returned {
                 leg,
@@ -103,10 +109,15 @@ impl Deployment {
                 routing.take(&leg, replies, outcome);
             }
             match routing.next(deadline)? {
-                Next::Deliver => return routing.deliver(sink),
+                Next::Deliver => {
+                    if routing.is_refused() {
+                        self.look_up_in_passing(REST_WHILE_REFUSED);
+                    }
+                    return routing.deliver(sink);
+                }
                 Next::Again { look_up, pause } => {
                     if !look_up {
-                        self.look_up_in_passing();
+                        self.look_up_in_passing(REST);
                     } else if let Ok(found) = self.topology_async(true, deadline).await {
                         topology = found;
                     }
@@ -129,14 +140,6 @@ impl Deployment {
             .collect()
     }
 
-    /// Has the topology looked up, for others: this request was told where to go.
-    fn look_up_in_passing(self: &Arc<Self>) {
-        if !self.lookup.is_fresh() {
-            // If no thread can be started, the next request will tell.
-            let _ = self.start_lookup();
-        }
-    }
-
     /// Sends all legs at once and waits for all of them.
     fn exchange(
         &self,
@@ -155,7 +158,10 @@ impl Deployment {
                 Way::new(self, leg, hedge, expected)
             })
             .collect();
-        let admitted: Vec<_> = ways.iter().map(|way| way.node.admit()).collect();
+        let admitted: Vec<_> = ways
+            .iter()
+            .map(|way| way.node.admit(purpose, deadline))
+            .collect();
         let now = Instant::now();
         let mut calls = Vec::with_capacity(ways.len());
         let mut places = Vec::with_capacity(ways.len());
@@ -189,7 +195,7 @@ impl Deployment {
                     let mut results = results[place].iter();
                     let first = results.next().and_then(|(outcome, _)| outcome.clone());
                     if let Some(outcome) = &first {
-                        way.node.record(&admitted, outcome);
+                        admitted.settle(outcome);
                     }
                     let second = results.next().filter(|(_, began)| *began);
                     if let (Some(_), Some(hedges)) = (second, &self.hedges) {
@@ -257,12 +263,13 @@ impl Deployment {
         &self,
         leg: Leg,
         hedge: Option<Hedge>,
+        purpose: Purpose,
         expected: impl Fn(&Leg) -> usize,
         deadline: Deadline,
     ) -> Returned {
         let expected = expected(&leg);
         let mut way = Way::new(self, leg, hedge, expected);
-        let admitted = match way.node.admit() {
+        let admitted = match way.node.admit(purpose, deadline) {
             Err(refused) => return way.into_returned(Err(refused), None),
             Ok(admitted) => admitted,
         };
@@ -273,7 +280,7 @@ impl Deployment {
             .run_async(commands, &mut way.replies, deadline);
         let (Some(hedge), Some(second)) = (&way.hedge, &mut way.second) else {
             let outcome = first.await;
-            way.node.record(&admitted, &outcome);
+            admitted.settle(&outcome);
             return way.into_returned(outcome, None);
         };
         let second = async {
@@ -284,7 +291,7 @@ impl Deployment {
             let pool = hedge.node.pool();
             pool.run_async(commands, second, deadline).await
         };
-        let (first, second) = whichever(first, second, &way.node, &admitted).await;
+        let (first, second) = whichever(first, second, admitted).await;
         way.into_returned(first, second.as_ref())
     }
 
@@ -356,13 +363,12 @@ impl Way {
 async fn whichever(
     first: impl Future<Output = Result<()>>,
     second: impl Future<Output = Result<()>>,
-    node: &Node,
-    admitted: &Admitted,
+    admitted: Admitted,
 ) -> (Result<()>, Option<Result<()>>) {
     let (first, second) = (pin!(first), pin!(second));
     match select(first, second).await {
         Either::Left((outcome, second)) => {
-            node.record(admitted, &outcome);
+            admitted.settle(&outcome);
             if outcome.is_ok() {
                 return (outcome, None);
             }
@@ -373,7 +379,7 @@ async fn whichever(
                 return (Err(given_up()), Some(outcome));
             }
             let first = first.await;
-            node.record(admitted, &first);
+            admitted.settle(&first);
             (first, Some(outcome))
         }
     }

@@ -267,27 +267,39 @@ fn a_script_is_loaded_wherever_it_is_called() {
     assert_eq!(delivered(&routing, 3).unwrap().len(), 3);
 }
 
+/// A sink that does without what does not come: whether each reply came.
+struct Forgiving(Vec<bool>, RawReplies);
+
+impl ReplySink for Forgiving {
+    fn space(&mut self) -> Result<&mut [u8]> {
+        self.1.space()
+    }
+
+    fn advance(&mut self, n: usize) -> Result<()> {
+        let before = self.1.replies();
+        self.1.advance(n)?;
+        self.0.extend((before..self.1.replies()).map(|_| true));
+        Ok(())
+    }
+
+    fn replies(&self) -> usize {
+        self.0.len()
+    }
+
+    fn unanswered(&mut self, _: &Error) -> Result<()> {
+        self.0.push(false);
+        Ok(())
+    }
+}
+
+fn came(routing: &Routing<'_>) -> Vec<bool> {
+    let mut sink = Forgiving(Vec::new(), RawReplies::new(4, 0, 1 << 20));
+    routing.deliver(&mut sink).unwrap();
+    sink.0
+}
+
 #[test]
 fn a_slot_without_server_fails_only_its_keys() {
-    struct Forgiving(Vec<bool>, RawReplies);
-    impl ReplySink for Forgiving {
-        fn space(&mut self) -> Result<&mut [u8]> {
-            self.1.space()
-        }
-        fn advance(&mut self, n: usize) -> Result<()> {
-            let before = self.1.replies();
-            self.1.advance(n)?;
-            self.0.extend((before..self.1.replies()).map(|_| true));
-            Ok(())
-        }
-        fn replies(&self) -> usize {
-            self.0.len()
-        }
-        fn unanswered(&mut self, _: &Error) -> Result<()> {
-            self.0.push(false);
-            Ok(())
-        }
-    }
     let (commands, topology) = (pipeline(), topology());
     let mut routing = Routing::new(&commands, Purpose::Read);
     let mut servers = servers(&topology);
@@ -301,7 +313,82 @@ fn a_slot_without_server_fails_only_its_keys() {
             break;
         }
     }
-    let mut sink = Forgiving(Vec::new(), RawReplies::new(4, 0, 1 << 20));
-    routing.deliver(&mut sink).unwrap();
-    assert_eq!(sink.0, [true, false, true, false]);
+    assert_eq!(came(&routing), [true, false, true, false]);
+}
+
+#[test]
+fn what_a_breaker_keeps_back_fails_at_once() {
+    let (commands, topology) = (pipeline(), topology());
+    let mut routing = Routing::new(&commands, Purpose::Read);
+    let mut servers = servers(&topology);
+    let refusal = || Error::new(ErrorKind::Connection, "left alone").refusal();
+    servers[0] = Err(refusal());
+    let legs = routing.legs(&topology, &servers);
+    assert_eq!(shown(&legs), [pair("h:2", "GET foo GET x")]);
+    let replies = harvest(&legs[0], b"$1\r\nA\r\n$1\r\nC\r\n");
+    routing.take(&legs[0], replies, Ok(()));
+    assert!(routing.is_refused());
+    assert_eq!(routing.next(Deadline::NEVER).unwrap(), Next::Deliver);
+    assert_eq!(came(&routing), [true, false, true, false]);
+    let error = delivered(&routing, 4).unwrap_err();
+    assert_eq!(error.to_string(), "left alone");
+}
+
+#[test]
+fn what_a_breaker_keeps_back_on_its_way_may_go_elsewhere() {
+    let (commands, topology) = (pipeline(), topology());
+    let mut routing = Routing::new(&commands, Purpose::Read);
+    let mut servers = servers(&topology);
+    let legs = routing.legs(&topology, &servers);
+    let refusal = Error::new(ErrorKind::Connection, "left alone").refusal();
+    let replies = harvest(&legs[0], b"$1\r\nA\r\n$1\r\nC\r\n");
+    routing.take(&legs[0], replies, Ok(()));
+    routing.take(&legs[1], harvest(&legs[1], b""), Err(refusal));
+    let again = Next::Again {
+        look_up: false,
+        pause: Duration::ZERO,
+    };
+    assert_eq!(routing.next(Deadline::NEVER).unwrap(), again);
+    assert_eq!(routing.avoided(), [address(1)]);
+    servers[0] = Ok(address(4));
+    let legs = routing.legs(&topology, &servers);
+    assert_eq!(shown(&legs), [pair("h:4", "GET bar GET hello")]);
+    let replies = harvest(&legs[0], b"$1\r\nB\r\n$1\r\nD\r\n");
+    routing.take(&legs[0], replies, Ok(()));
+    assert!(!routing.is_refused());
+    assert_eq!(routing.next(Deadline::NEVER).unwrap(), Next::Deliver);
+    assert_eq!(
+        delivered(&routing, 4).unwrap(),
+        ["A", "B", "C", "D"].map(bytes)
+    );
+}
+
+#[test]
+fn no_pause_is_made_that_outlasts_the_deadline() {
+    let (commands, topology) = (pipeline(), topology());
+    let mut routing = Routing::new(&commands, Purpose::Read);
+    let deadline = Deadline::after(Some(Duration::from_millis(9)));
+    for last in [false, true] {
+        for leg in routing.legs(&topology, &servers(&topology)) {
+            let lost = Error::new(ErrorKind::Connection, "lost");
+            routing.take(&leg, harvest(&leg, b""), Err(lost));
+        }
+        let next = routing.next(deadline).unwrap();
+        assert_eq!(next == Next::Deliver, last, "{next:?}");
+    }
+}
+
+#[test]
+fn a_slot_at_a_server_without_name_is_looked_up() {
+    let (commands, topology) = (pipeline(), topology());
+    let mut routing = Routing::new(&commands, Purpose::Read);
+    let legs = routing.legs(&topology, &servers(&topology));
+    let words = b"-MOVED 12182 ?:3\r\n$1\r\nC\r\n";
+    routing.take(&legs[0], harvest(&legs[0], words), Ok(()));
+    let replies = harvest(&legs[1], b"$1\r\nB\r\n$1\r\nD\r\n");
+    routing.take(&legs[1], replies, Ok(()));
+    let next = routing.next(Deadline::NEVER).unwrap();
+    assert!(matches!(next, Next::Again { look_up: true, .. }));
+    let legs = routing.legs(&topology, &servers(&topology));
+    assert_eq!(shown(&legs), [pair("h:2", "GET foo")]);
 }

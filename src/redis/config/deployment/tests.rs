@@ -120,7 +120,7 @@ fn sentinels() {
     );
     assert_eq!(password(&config.node), Some("data"));
     assert_eq!((config.node.db, config.node.read_only), (2, false));
-    assert!(config.node.tls.is_some() && config.node.must_be_primary);
+    assert!(config.node.tls.is_some() && !config.node.must_be_primary);
     let sentinel = config.sentinel.unwrap();
     assert_eq!(sentinel.master, "feast");
     let node = sentinel.node;
@@ -139,6 +139,11 @@ fn the_logins_of_sentinels() {
     };
     let plain = sentinel(json!({"password": "data", "username": "u"}));
     assert_eq!(plain.master, "mymaster");
+    assert!(
+        read(&json!({"redis_type": "redis_sentinel"}))
+            .node
+            .must_be_primary
+    );
     assert!(plain.node.credentials.written().is_none());
     assert_eq!(plain.node.address.to_string(), "localhost:26379");
     let own = sentinel(json!({"sentinel_ssl": true, "ssl_ca_certs": "/ca.pem"}));
