@@ -11,6 +11,7 @@ __all__ = [
     "Client",
     "Column",
     "Completions",
+    "CredentialPromise",
     "EncodedRows",
     "KeyColumn",
     "KeyMigration",

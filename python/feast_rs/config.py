@@ -179,20 +179,6 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
     credential_refresh_seconds: float | None = Field(default=None, gt=0)
     """How long credentials are used that come without a life time; 600 unless given."""
 
-    credential_provider: str | None = None
-    """``package.module.function`` or ``package.module:function`` of a callable that issues the
-    password, or ``(username, password)``, or ``(username, password, seconds it lives)``."""
-
-    credential_refresh_seconds: float | None = Field(default=None, gt=0)
-    """How long credentials are used that come without a life time; 600 unless given."""
-
-    credential_provider: str | None = None
-    """``package.module.function`` or ``package.module:function`` of a callable that issues the
-    password, or ``(username, password)``, or ``(username, password, seconds it lives)``."""
-
-    credential_refresh_seconds: float | None = Field(default=None, gt=0)
-    """How long credentials are used that come without a life time; 600 unless given."""
-
     ssl: bool | None = None
     """Speak TLS, with verification unless ``ssl_cert_reqs: none``."""
 
@@ -275,20 +261,6 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
             return ",".join(given)
         return given
 
-    @field_validator("connection_string", mode="before")
-    @classmethod
-    def _join_servers(cls, given: Any) -> Any:
-        if isinstance(given, (list, tuple)) and all(isinstance(part, str) for part in given):
-            return ",".join(given)
-        return given
-
-    @field_validator("connection_string", mode="before")
-    @classmethod
-    def _join_servers(cls, given: Any) -> Any:
-        if isinstance(given, (list, tuple)) and all(isinstance(part, str) for part in given):
-            return ",".join(given)
-        return given
-
     def model_post_init(self, context: Any, /) -> None:
         """Rejects what cannot be used when the file is read, not at the first request."""
         self._check()
@@ -328,41 +300,9 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
         self._check_defaults()
         values = sorted((self.default_values or {}).items(), key=lambda item: item[0])
         self._defaults_key = repr(values) if self.on_error == "defaults" else None
-        self._check_defaults()
-        self._check_defaults()
         settings = self.connection_settings()
         _core.check_settings(settings)
         self._connection_key = hashlib.sha256(settings.encode()).hexdigest()
-
-    def _check_defaults(self) -> None:
-        for name in self.default_values or {}:
-            view, colon, feature = name.partition(":")
-            if not (view and colon and feature):
-                raise ConfigError(
-                    f"online_store: default_values: {name!r} is not written as view:feature"
-                )
-        # An explicit `on_error: raise` is a switch; without one they were forgotten, which would
-        # be noticed in an outage.
-        if self.default_values and "on_error" not in self.model_fields_set:
-            raise ConfigError(
-                "online_store: default_values are used with on_error: defaults only; set it (or "
-                "on_error: raise)"
-            )
-
-    def _check_defaults(self) -> None:
-        for name in self.default_values or {}:
-            view, colon, feature = name.partition(":")
-            if not (view and colon and feature):
-                raise ConfigError(
-                    f"online_store: default_values: {name!r} is not written as view:feature"
-                )
-        # An explicit `on_error: raise` is a switch; without one they were forgotten, which would
-        # be noticed in an outage.
-        if self.default_values and "on_error" not in self.model_fields_set:
-            raise ConfigError(
-                "online_store: default_values are used with on_error: defaults only; set it (or "
-                "on_error: raise)"
-            )
 
     def _check_defaults(self) -> None:
         for name in self.default_values or {}:
