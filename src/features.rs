@@ -109,39 +109,52 @@ impl Features {
     }
 
     /// An answer of added columns alone.
-    #[must_use]
-    pub fn from_columns(rows: usize, added: Vec<AddedColumn>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for a column that does not have `rows` values.
+    pub fn from_columns(rows: usize, added: Vec<AddedColumn>) -> Result<Self> {
+        let mut features = Self {
             plan: Arc::new(Plan::default()),
             rows,
             keys: Vec::new(),
             groups: Vec::new(),
             grid: None,
             strict: None,
-            columns: (0..added.len()).map(Source::Added).collect(),
-            added,
-        }
+            columns: Vec::new(),
+            added: Vec::new(),
+        };
+        features.surround(Vec::new(), added)?;
+        Ok(features)
     }
 
     /// Puts columns in front of and behind those that there are.
-    pub fn surround(&mut self, front: Vec<Front>, after: Vec<AddedColumn>) {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for a column with more or fewer values than there are rows.
+    pub fn surround(&mut self, front: Vec<Front>, after: Vec<AddedColumn>) -> Result<()> {
         let mut columns = Vec::with_capacity(front.len() + self.columns.len() + after.len());
         for column in front {
             columns.push(match column {
                 Front::Key(key) => Source::Key(key),
-                Front::Column(column) => self.add(column),
+                Front::Column(column) => self.add(column)?,
             });
         }
         columns.append(&mut self.columns);
         for column in after {
-            columns.push(self.add(column));
+            columns.push(self.add(column)?);
         }
         self.columns = columns;
+        Ok(())
     }
 
-    fn add(&mut self, column: AddedColumn) -> Source {
+    fn add(&mut self, column: AddedColumn) -> Result<Source> {
+        let (values, rows) = (column.ends.len(), self.rows);
+        if values != rows {
+            let message = format!("column {}: {values} values for {rows} rows", column.name);
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
         self.added.push(column);
-        Source::Added(self.added.len() - 1)
+        Ok(Source::Added(self.added.len() - 1))
     }
 
     /// Keeps only the columns whose name `keep` accepts.

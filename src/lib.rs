@@ -4,7 +4,7 @@
 //!
 //! 1. [`plan`]: what a list of features means, compiled once: join keys, hash fields, columns.
 //! 2. [`entity_key`]: rows of join-key values become Feast's key bytes.
-//! 3. [`redis`]: commands out through a connection, bytes in.
+//! 3. [`redis`]: commands out to the servers that have the keys, bytes in.
 //! 4. [`grid`]: the replies, scanned where they lie into cells.
 //! 5. [`features`]: the answer, which owns the reply's bytes and decodes what is asked for.
 //! 6. [`value`]: Feast's `Value` messages, from wire bytes to Arrow columns and back.

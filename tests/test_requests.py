@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from feast import Field
+from feast.on_demand_feature_view import on_demand_feature_view
 from feast.protos.feast.types.Value_pb2 import RepeatedValue, Value
+from feast.types import Float64
 
+import feast_rs
 from tests.support.compare import assert_same
 from tests.support.server import RedisServer
 from tests.support.setting import FEATURES, HOUR, VIEW_KEYS, Setting, fill
@@ -168,6 +174,52 @@ def test_what_only_an_on_demand_view_needs_is_left_out(setting: Setting) -> None
     answer = setting.ask(features, columns)
     names = {feature.partition(":")[2] for feature in features}
     assert set(answer.to_dict()) == names | set(columns)
+
+
+@pytest.mark.parametrize("drivers", [[4], [1, 4], [1, 2, 4], [4, 1]])
+def test_an_on_demand_view_with_values_too_few(
+    setting: Setting, tmp_path: Path, module_server: RedisServer, drivers: list[int]
+) -> None:
+    own = Setting(tmp_path, module_server)
+    stats = own.stock.get_feature_view("driver_stats")
+
+    @on_demand_feature_view(
+        sources=[stats], schema=[Field(name="known", dtype=Float64)], mode="python"
+    )
+    def few(inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"known": [0.5] + [rate for rate in inputs["rate"] if rate is not None]}
+
+    own.stock.apply([few])
+    own.ours.refresh_registry()
+    features = ["driver_stats:trips", "few:known"]
+    rows = [{"driver_id": driver} for driver in drivers]
+    expected = own.stock.get_online_features(features, rows)
+    answer = own.ours.get_online_features(features, rows)
+    stored = sum(driver == 1 for driver in drivers)
+    assert answer.to_dict()["known"] == [0.5] * (1 + stored)
+    for ours in (answer, pickle.loads(pickle.dumps(answer))):
+        assert_same(expected.to_dict(True), ours.to_dict(True))
+        assert ours.proto == expected.proto
+        columns = zip(
+            expected.proto.metadata.feature_names.val, expected.proto.results, strict=True
+        )
+        statuses = {name: list(vector.statuses) for name, vector in columns}
+        assert {name: column.tolist() for name, column in ours.statuses.items()} == statuses
+        times = ours.event_timestamps
+        assert {name: len(column) for name, column in times.items()} == {
+            name: len(column) for name, column in statuses.items()
+        }
+        if 1 + stored == len(drivers):
+            assert ours.to_arrow().num_rows == len(drivers)
+            continue
+        assert "known: " in repr(ours)
+        with pytest.raises(ValueError, match="same length"):
+            expected.to_df()
+        with pytest.raises(ValueError, match="same length"):
+            ours.to_df()
+        for form in (ours.to_arrow, ours.to_numpy, ours.to_matrix, ours.__arrow_c_stream__):
+            with pytest.raises(feast_rs.ArgumentError, match="known"):
+                form()
 
 
 def test_online_read_of_each_view(setting: Setting) -> None:

@@ -211,6 +211,11 @@ def transform_on_demand(response: Any, context: RequestContext, full_feature_nam
     )
 
 
+def keep_columns(response: Any, names: list[str]) -> None:
+    """Drops the other columns of a response message."""
+    utils._drop_unneeded_columns(response, set(names))
+
+
 def track_read(start: float, context: RequestContext, answer: _core.Answer) -> None:
     """Reports a read that began at `start` (of `time.monotonic`) to Feast's metrics, where they
     are on."""

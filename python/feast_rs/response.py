@@ -14,7 +14,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
 from feast_rs import _core, dtypes
-from feast_rs.errors import DecodeError
+from feast_rs.errors import ArgumentError, DecodeError
 
 if TYPE_CHECKING:
     from feast.value_type import ValueType
@@ -62,12 +62,15 @@ class OnlineResponse(FeastOnlineResponse):
         feature_types: dict[str, ValueType] | None = None,
         declared: Mapping[str, DType] | None = None,
         requested: Sequence[str] | None = None,
+        error: str | None = None,
     ) -> OnlineResponse:
         """The response that a message holds.
 
         ``declared`` are the columns' types, where ``feature_types`` do not tell them or not whole:
-        a struct's fields, a nested list's items.
+        a struct's fields, a nested list's items. ``error`` is what :attr:`error` is to say.
         """
+        if not is_even(proto):
+            return UnevenResponse(proto, feature_types, requested, error)
         types = {**(feature_types or {}), **(declared or {})}
         columns = []
         rows = 0
@@ -77,6 +80,7 @@ class OnlineResponse(FeastOnlineResponse):
         answer = _core.Answer.of_columns(rows, columns)
         response = cls(answer, feature_types, requested=requested)
         response._proto = proto
+        response._error = error
         return response
 
     # In Feast an attribute, here made on demand.
@@ -199,6 +203,83 @@ class OnlineResponse(FeastOnlineResponse):
         return f"<feast_rs.OnlineResponse: {answer.num_rows} rows x {len(answer.names)} columns>"
 
 
+class UnevenResponse(OnlineResponse):
+    """The response when an on-demand view gave more or fewer values than there are rows.
+
+    It has no rows, only columns: ``to_dict`` and ``proto`` show them as stock Feast's do. What
+    needs rows raises a ``ValueError``, as there.
+    """
+
+    def __init__(
+        self,
+        proto: GetOnlineFeaturesResponse,
+        feature_types: dict[str, ValueType] | None,
+        requested: Sequence[str] | None,
+        error: str | None,
+    ) -> None:
+        super().__init__(_core.Answer.of_columns(0, []), feature_types, requested=requested)
+        self._proto = proto
+        self._error = error
+
+    def to_dict(self, include_event_timestamps: bool = False) -> dict[str, Any]:
+        return FeastOnlineResponse.to_dict(self, include_event_timestamps)
+
+    def to_arrow(self, include_event_timestamps: bool = False) -> pa.Table:
+        raise self._refusal()
+
+    def to_numpy(self) -> dict[str, npt.NDArray[Any]]:
+        raise self._refusal()
+
+    def to_matrix(
+        self,
+        features: Sequence[str] | None = None,
+        dtype: Literal["float32", "float64"] | npt.DTypeLike = "float32",
+        null_value: float = float("nan"),
+    ) -> npt.NDArray[Any]:
+        raise self._refusal()
+
+    @property
+    def statuses(self) -> dict[str, npt.NDArray[np.uint8]]:
+        return {name: np.array(vector.statuses, np.uint8) for name, vector in self._columns()}
+
+    @property
+    def event_timestamps(self) -> dict[str, npt.NDArray[np.datetime64]]:
+        return {
+            name: np.array(
+                [time.ToNanoseconds() for time in vector.event_timestamps], "datetime64[ns]"
+            )
+            for name, vector in self._columns()
+        }
+
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
+        raise self._refusal()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        message = self.proto.SerializeToString()
+        return (_restore, (message, self._feature_types, {}, self._requested, self._error))
+
+    def __repr__(self) -> str:
+        lengths = ", ".join(f"{name}: {len(vector.values)}" for name, vector in self._columns())
+        return f"<feast_rs.OnlineResponse: columns of different lengths ({lengths})>"
+
+    def _columns(self) -> list[tuple[str, Any]]:
+        proto = self.proto
+        return list(zip(proto.metadata.feature_names.val, proto.results, strict=True))
+
+    def _refusal(self) -> ArgumentError:
+        (first, other), *columns = self._columns()
+        name, vector = next(pair for pair in columns if len(pair[1].values) != len(other.values))
+        return ArgumentError(
+            f"there are no rows: column {first} has {len(other.values)} values and {name} "
+            f"{len(vector.values)}; an on-demand view must give one value for each row"
+        )
+
+
+def is_even(proto: GetOnlineFeaturesResponse) -> bool:
+    """Whether all columns of a response message are of one length."""
+    return len({len(vector.values) for vector in proto.results}) <= 1
+
+
 def message_of(answer: _core.Answer, versions: list[tuple[str, int]]) -> GetOnlineFeaturesResponse:
     """The response message.
 
@@ -256,6 +337,4 @@ def _restore(
     error: str | None = None,
 ) -> OnlineResponse:
     proto = GetOnlineFeaturesResponse.FromString(message)
-    response = OnlineResponse.from_proto(proto, feature_types, declared, requested)
-    response._error = error
-    return response
+    return OnlineResponse.from_proto(proto, feature_types, declared, requested, error)

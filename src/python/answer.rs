@@ -79,9 +79,10 @@ pub struct Answer {
 impl Answer {
     /// An answer of columns alone, all of `rows` rows.
     #[staticmethod]
-    fn of_columns(rows: usize, columns: Vec<PyRef<'_, Column>>) -> Self {
+    fn of_columns(rows: usize, columns: Vec<PyRef<'_, Column>>) -> PyResult<Self> {
         let columns = columns.iter().map(|column| column.0.clone()).collect();
-        Self::new(Features::from_columns(rows, columns), Arc::default())
+        let features = Features::from_columns(rows, columns)?;
+        Ok(Self::new(features, Arc::default()))
     }
 
     /// Puts join keys (by their place in the request) and columns in front of the features, and
@@ -95,7 +96,8 @@ impl Answer {
             })
             .collect();
         let after = after.iter().map(|column| column.0.clone()).collect();
-        self.edit(|features| features.surround(front, after))
+        self.edit(|features| features.surround(front, after))?
+            .map_err(Into::into)
     }
 
     /// Keeps only the columns of these names.
@@ -281,12 +283,11 @@ impl Answer {
             .clone()
     }
 
-    fn edit(&self, change: impl FnOnce(&mut Features)) -> PyResult<()> {
+    fn edit<T>(&self, change: impl FnOnce(&mut Features) -> T) -> PyResult<T> {
         let mut features = self.features.lock().unwrap_or_else(PoisonError::into_inner);
         let features = Arc::get_mut(&mut features)
             .ok_or_else(|| Error::new(ErrorKind::Argument, "the answer is being read"))?;
-        change(features);
-        Ok(())
+        Ok(change(features))
     }
 }
 

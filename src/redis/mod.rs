@@ -3,9 +3,11 @@
 //! - [`config`]: addresses, credentials, TLS and limits, from every form in which they are written.
 //! - [`credentials`]: what connections log in with, and how that is renewed.
 //! - [`command`]: commands into one buffer, in segments that bound what is in flight.
-//! - [`reply`] and [`tree`]: replies taken in as they arrive, without I/O of their own.
-//! - [`connection`] and [`pool`]: sockets, blocking and async, under a [`Deadline`].
+//! - [`deployment`]: all servers behind one door; which of them a request goes to.
 //! - [`slot`] and [`topology`]: which servers there are, and which of them has a key.
+//! - [`routing`]: a pipeline split among several of them, and the replies put back in order.
+//! - [`pool`] and [`connection`]: sockets, blocking and async, under a [`Deadline`].
+//! - [`reply`], [`tree`] and [`raw`]: replies taken in as they arrive, without I/O of their own.
 //! - [`breaker`] and [`latency`]: how a server has been doing of late, and what follows from it.
 
 pub mod breaker;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import redis
 from tests.faults import tokens
 from tests.faults.workload import Workload
 from tests.support.certificates import Certificates
+from tests.support.cluster import Cluster
 from tests.support.server import RedisServer, speaks_tls
 
 FIRST, SECOND, THIRD = "f1rst,=@:%/", "s3cond,=@:%/", "th1rd,=@:%/"
@@ -36,30 +38,39 @@ def guarded() -> Iterator[RedisServer]:
         yield server
 
 
-def test_password_rotated(
-    guarded: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("redis_type", ["redis", "redis_cluster"])
+def test_password_rotated(redis_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The new one is valid before the old one ends: nobody notices."""
     token = tmp_path / "token"
     token.write_text(f"{FIRST} {LIFE}")
     monkeypatch.setenv(tokens.FILE, str(token))
-    with (
-        guarded.client() as admin,
-        Workload(
-            tmp_path,
-            guarded.address,
-            [guarded.address],
-            secrets=[FIRST, SECOND, THIRD],
-            credential_provider="tests.faults.tokens:current",
-        ) as load,
-    ):
+    with contextlib.ExitStack() as stack:
+        servers: list[RedisServer]
+        if redis_type == "redis":
+            servers = [stack.enter_context(closing(RedisServer(password=FIRST)))]
+        else:
+            servers = [*stack.enter_context(closing(Cluster(3, 0, password=FIRST))).nodes]
+        admins = [stack.enter_context(server.client()) for server in servers]
+        addresses = [server.address for server in servers]
+        load = stack.enter_context(
+            Workload(
+                tmp_path,
+                addresses[0],
+                addresses,
+                secrets=[FIRST, SECOND, THIRD],
+                redis_type=redis_type,
+                credential_provider="tests.faults.tokens:current",
+            )
+        )
         load.run(1)
         for old, new in ((FIRST, SECOND), (SECOND, THIRD)):
-            admin.execute_command("ACL", "SETUSER", "default", f">{new}")
+            for admin in admins:
+                admin.execute_command("ACL", "SETUSER", "default", f">{new}")
             token.write_text(f"{new} {LIFE}")
             load.run(LIFE)
-            admin.execute_command("ACL", "SETUSER", "default", f"<{old}")
-            disconnect(admin)
+            for admin in admins:
+                admin.execute_command("ACL", "SETUSER", "default", f"<{old}")
+                disconnect(admin)
             load.run(0.5)
 
 
