@@ -20,6 +20,7 @@ pub mod comparison;
 pub mod hash;
 pub mod page;
 pub mod readings;
+mod replicas;
 pub mod report;
 pub mod script;
 

@@ -36,7 +36,7 @@ class KeyScanner:
         from one not scanned yet to one that was: all are scanned again then.
         """
         before = None
-        while before != (owners := _slot_owners(self._client, refresh=before is not None)):
+        while before != (owners := slot_owners(self._client, refresh=before is not None)):
             before = owners
             for address, _ in owners:
                 yield from self._pages_of(address, match)
@@ -55,8 +55,8 @@ class KeyScanner:
                 return
 
 
-def _slot_owners(client: _core.Client, refresh: bool) -> list[tuple[str, list[tuple[int, int]]]]:
-    """The primaries and the slots that each has."""
+def slot_owners(client: _core.Client, refresh: bool) -> list[tuple[str, list[tuple[int, int]]]]:
+    """The primaries and the slots that each has, as first and last of each range."""
     nodes = client.nodes(refresh=refresh)
     return [(node["address"], node["slots"]) for node in nodes if node["role"] == "primary"]
 

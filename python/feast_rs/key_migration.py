@@ -13,11 +13,19 @@ from feast import FeatureStore
 
 from feast_rs import _core, feast_compat
 from feast_rs.config import redis_settings
-from feast_rs.errors import ArgumentError, ConfigError, ConnectionError, ServerError, TimeoutError
+from feast_rs.deletion import slot_owners
+from feast_rs.errors import (
+    ArgumentError,
+    ConfigError,
+    ConnectionError,
+    ProtocolError,
+    ServerError,
+    TimeoutError,
+)
 from feast_rs.migration_report import MigrationReport
 from feast_rs.online_store import RedisOnlineStore
 from feast_rs.progress import Mode, is_shown
-from feast_rs.scan_marks import ScanMarks
+from feast_rs.scan_marks import ScanMarks, Slots
 
 T = TypeVar("T")
 
@@ -58,7 +66,7 @@ def migrate_keys(
         delete: Delete each old key once its copy was read back and compared, unless it has changed.
         views: Feature views whose entities' keys are migrated, whole; by default all.
         batch_size: Keys that are migrated together, and that one SCAN looks at; up to 10,000.
-        rate: Keys a second at the most.
+        rate: Keys a second that are looked at, at the most; others' keys count as well.
         state: A file that keeps how far the run has come. A run that finds it goes on from there;
             it is deleted at the end.
         progress: Whether to show a bar: ``auto`` (on a terminal), ``on`` or ``off``.
@@ -69,6 +77,7 @@ def migrate_keys(
             itself still uses version 2.
         ConnectionError, TimeoutError, ServerError: Redis did not answer as it should, also after
             further attempts. What is done is done; run it again.
+        ProtocolError: A single hash is larger than ``max_reply_bytes``.
     """
     if not 1 <= batch_size <= LARGEST_BATCH:
         raise ArgumentError(f"batch_size is between 1 and {LARGEST_BATCH}, not {batch_size}")
@@ -213,8 +222,8 @@ class _Run:
         if is_shown(mode):
             self._bar = self._new_bar()
         try:
-            while todo := [a for a in self._primaries() if not self._marks.is_done(a)]:
-                self._scan(todo[0])
+            while (todo := self._patience.run(self._next_server)) is not None:
+                self._scan(*todo)
             self._marks.delete()
         except BaseException:
             self._marks.save()
@@ -225,18 +234,24 @@ class _Run:
                 self._bar.close()
         return self._report
 
-    def _primaries(self) -> list[str]:
-        return self._patience.run(self._client.primaries)
+    def _next_server(self) -> tuple[str, Slots] | None:
+        """A primary that is not done, with its slots. A key that moved from one that was not to one
+        that was is found by looking at the slots again."""
+        for address, slots in slot_owners(self._client, refresh=True):
+            (info,) = self._client.execute([[b"INFO", b"server"]], address=address)
+            if not self._marks.is_done(address, _run_id(info), slots):
+                return address, slots
+        return None
 
-    def _scan(self, address: str) -> None:
+    def _scan(self, address: str, slots: Slots) -> None:
         """Migrates all keys of one primary."""
 
         def still_primary() -> bool:
-            if address in self._primaries():
+            if address in self._patience.run(self._client.primaries):
                 return True
             raise _MovedAway
 
-        process, cursor = "", b"0"
+        process, cursor = None, b"0"
         try:
             while True:
                 run_id, following, keys = self._patience.run(
@@ -245,15 +260,15 @@ class _Run:
                 if run_id != process:
                     # A cursor of another process means nothing to this one.
                     expected, process = cursor, run_id
-                    cursor = self._marks.cursor(address, run_id)
+                    cursor = self._marks.begin(address, run_id, slots)
                     if cursor != expected:
                         continue
                 self._patience.run(partial(self._migrate, keys))
                 cursor = following
                 if cursor == b"0":
-                    self._marks.finish(address, run_id)
+                    self._marks.finish(address)
                     return
-                self._marks.move(address, run_id, cursor)
+                self._marks.move(address, cursor)
         except _MovedAway:
             return
 
@@ -267,27 +282,40 @@ class _Run:
             ],
             address=address,
         )
-        found = _RUN_ID.search(info)
-        return found[1].decode() if found else "", following, keys
+        return _run_id(info), following, keys
 
     def _migrate(self, keys: list[bytes]) -> None:
         report = self._report
         if keys:
-            counts, samples = self._migration.run(self._client, keys, report.dry_run, self._delete)
-            report.add(counts)
+            self._migrate_some(keys)
             self._marks.counts = report.counts()
-            for name, text in samples:
-                named = report.samples.setdefault(name, [])
-                if len(named) < _NAMED and text not in named:
-                    named.append(text)
         if self._bar is not None:
             self._bar.update(min(self._count, max(self._bar.total - self._bar.n, 0)))
             self._bar.set_postfix_str(_postfix(report), refresh=False)
         if self._rate is not None:
-            self._paced += len(keys)
+            # SCAN looks at keys that are not ours, too, and is not to hurry over them.
+            self._paced += max(len(keys), self._count)
             ahead = self._began + self._paced / self._rate - time.monotonic()
             if ahead > 0:
                 time.sleep(ahead)
+
+    def _migrate_some(self, keys: list[bytes]) -> None:
+        report = self._report
+        try:
+            counts, samples = self._migration.run(self._client, keys, report.dry_run, self._delete)
+        except ProtocolError:
+            # Hashes too large to be taken together, perhaps.
+            if len(keys) == 1:
+                raise
+            middle = len(keys) // 2
+            self._migrate_some(keys[:middle])
+            self._migrate_some(keys[middle:])
+            return
+        report.add(counts)
+        for name, text in samples:
+            named = report.samples.setdefault(name, [])
+            if len(named) < _NAMED and text not in named:
+                named.append(text)
 
     def _new_bar(self) -> Any:
         from tqdm import tqdm
@@ -297,6 +325,12 @@ class _Run:
             for address in self._client.primaries()
         )
         return tqdm(total=total, desc="keys looked at", unit="key", unit_scale=True)
+
+
+def _run_id(info: bytes) -> str:
+    """What tells a server process from all others; nothing where the server does not say."""
+    found = _RUN_ID.search(info)
+    return found[1].decode() if found else ""
 
 
 def _postfix(report: MigrationReport) -> str:

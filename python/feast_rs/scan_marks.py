@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,17 @@ from feast_rs.errors import ArgumentError
 _SAVE_SECONDS = 1.0
 
 
+Slots = Sequence[Sequence[int]]
+"""The first and the last slot of each range."""
+
+
 class ScanMarks:
     """The cursor of each server's SCAN, in memory and, with a path, in a file.
 
     A cursor means something only to the server process that gave it: after a restart or a failover
     the keys lie in another order. So each comes with the server's ``run_id``, and one of another
-    process is not used.
+    process is not used. It comes with the slots, too, that the server had when its scan began: what
+    came with others since may not have been seen.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, job: dict[str, Any]) -> None:
@@ -52,28 +58,31 @@ class ScanMarks:
                 "run with its settings, or delete the file to start anew"
             )
 
-    def cursor(self, address: str, run_id: str) -> bytes:
+    def begin(self, address: str, run_id: str, slots: Slots) -> bytes:
         """Where to go on at this server process; ``0`` to begin."""
         node = self._nodes.get(address)
-        if node is None or not run_id or node["run_id"] != run_id:
-            return b"0"
-        return str(node["cursor"]).encode()
+        if node is not None and node["run_id"] == run_id and not node["done"]:
+            return str(node["cursor"]).encode()
+        self._nodes[address] = {"run_id": run_id, "cursor": "0", "done": False, "slots": slots}
+        return b"0"
 
-    def move(self, address: str, run_id: str, cursor: bytes) -> None:
+    def move(self, address: str, cursor: bytes) -> None:
         """All before `cursor` is done."""
-        self._nodes[address] = {"run_id": run_id, "cursor": cursor.decode(), "done": False}
+        self._nodes[address]["cursor"] = cursor.decode()
         if time.monotonic() - self._saved >= _SAVE_SECONDS:
             self.save()
 
-    def finish(self, address: str, run_id: str) -> None:
+    def finish(self, address: str) -> None:
         """All of this server is done."""
-        self._nodes[address] = {"run_id": run_id, "cursor": "0", "done": True}
+        self._nodes[address]["done"] = True
         self.save()
 
-    def is_done(self, address: str) -> bool:
-        """Whether all of this server is done."""
+    def is_done(self, address: str, run_id: str, slots: Slots) -> bool:
+        """Whether all of this server process is done, and all of these slots with it."""
         node = self._nodes.get(address)
-        return node is not None and bool(node["done"])
+        if node is None or not node["done"] or node["run_id"] != run_id:
+            return False
+        return _members(slots) <= _members(node["slots"])
 
     def save(self) -> None:
         """Writes the file, whole or not at all."""
@@ -89,3 +98,7 @@ class ScanMarks:
         """The job is done: the next run begins anew."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+
+
+def _members(slots: Slots) -> set[int]:
+    return {slot for first, last in slots for slot in range(first, last + 1)}

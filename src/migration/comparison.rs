@@ -145,7 +145,8 @@ fn whole(old: &Hash) -> Changes<'_> {
             .map(|cell| (cell.field.as_slice(), &b""[..]))
             .collect(),
         moved: (0..old.cells().len()).collect(),
-        ttl: old.ttl.map(Ttl::Left),
+        // Whoever makes the key meanwhile may give it a time to live.
+        ttl: Some(old.ttl.map_or(Ttl::Forever, Ttl::Left)),
         ..Changes::default()
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::comparison::{Changes, Comparison, compare};
+use super::comparison::{Changes, Comparison, Ttl, compare};
 use super::hash::Hash;
 use super::readings::Reading;
 use super::report::{Outcome, PageReport};
@@ -21,24 +21,24 @@ use crate::redis::tree::{Replies, Reply};
 const ROUNDS: usize = 10;
 
 /// A key on its way.
-struct Task<'k> {
-    old_key: &'k [u8],
-    new_key: Vec<u8>,
+pub(super) struct Task<'k> {
+    pub old_key: &'k [u8],
+    pub new_key: Vec<u8>,
 }
 
 /// A task with what is stored under both keys.
-struct Stored<'k> {
-    task: Task<'k>,
-    old: Hash,
+pub(super) struct Stored<'k> {
+    pub task: Task<'k>,
+    pub old: Hash,
     new: Hash,
 }
 
 /// The work on one page.
-struct Work<'a> {
+pub(super) struct Work<'a> {
     migration: &'a Migration,
     mode: Mode,
-    deployment: &'a Arc<Deployment>,
-    interrupt: Interrupt<'a>,
+    pub deployment: &'a Arc<Deployment>,
+    pub interrupt: Interrupt<'a>,
     report: PageReport,
 }
 
@@ -148,7 +148,8 @@ impl Work<'_> {
         }
         if self.mode.delete && !self.mode.dry_run {
             self.verify(written, &mut verified)?;
-            self.delete(&verified)?;
+            let safe = self.replicated(verified)?;
+            self.delete(&safe)?;
         }
         Ok(again)
     }
@@ -241,18 +242,26 @@ impl Work<'_> {
                 Err(words) if is_of_key(&words) => Hash::default(),
                 Err(words) => return Err(self.refusal("HGETALL", &words)),
             };
-            match compare(&pair.old, &new, &self.migration.views) {
-                Ok(Comparison::Current) => verified.push(pair),
-                // Milliseconds went by since the old key's were asked for.
-                Ok(Comparison::Behind(changes)) if changes.is_of_ttl_only() => verified.push(pair),
-                _ => self.tell(
-                    Outcome::Kept,
-                    &pair.task,
-                    "its copy is not what was written",
-                ),
+            if self.is_copy(&pair.old, &new) {
+                verified.push(pair);
+            } else {
+                let what = "its copy is not what was written";
+                self.tell(Outcome::Kept, &pair.task, what);
             }
         }
         Ok(())
+    }
+
+    /// Whether a new hash has all of the old one, or newer.
+    pub fn is_copy(&self, old: &Hash, new: &Hash) -> bool {
+        match compare(old, new, &self.migration.views) {
+            Ok(Comparison::Current) => true,
+            // Time went by since the old key's time to live was asked for.
+            Ok(Comparison::Behind(changes)) => {
+                changes.is_of_ttl_only() && changes.ttl != Some(Ttl::Forever)
+            }
+            Ok(Comparison::Conflict(_)) | Err(_) => false,
+        }
     }
 
     fn delete(&mut self, verified: &[&Stored<'_>]) -> Result<()> {
@@ -306,7 +315,7 @@ impl Work<'_> {
         Ok(replies.into_vec())
     }
 
-    fn tell(&mut self, outcome: Outcome, task: &Task<'_>, what: &str) {
+    pub fn tell(&mut self, outcome: Outcome, task: &Task<'_>, what: &str) {
         self.report.add(outcome, || {
             let entity = self.migration.readings.entity(task.old_key);
             if what.is_empty() {
@@ -354,12 +363,12 @@ fn outcome_of(pair: &Stored<'_>, changes: &Changes<'_>) -> Outcome {
     }
 }
 
-fn push_read(commands: &mut Commands, key: &[u8]) {
+pub(super) fn push_read(commands: &mut Commands, key: &[u8]) {
     commands.push_for_key(&[b"HGETALL", key]);
     commands.push_for_key(&[b"PTTL", key]);
 }
 
-fn next_hash(replies: &mut impl Iterator<Item = Reply>) -> Result<Hash, String> {
+pub(super) fn next_hash(replies: &mut impl Iterator<Item = Reply>) -> Result<Hash, String> {
     let (Some(all), Some(ttl)) = (replies.next(), replies.next()) else {
         return Err("a reply is missing".to_owned());
     };

@@ -114,6 +114,7 @@ impl Deployment {
                 self.run_spread(commands, sink, purpose, None, deadline, interrupt)
             }
         });
+        self.learn(purpose, &outcome);
         settle(commands, sink, outcome)
     }
 
@@ -140,6 +141,7 @@ impl Deployment {
                     .await
             }
         };
+        self.learn(purpose, &outcome);
         settle(commands, sink, outcome)
     }
 
@@ -181,9 +183,19 @@ impl Deployment {
         if let Some(sentinel) = self.sentinels.iter().find(is_asked) {
             return sentinel.run(commands, sink, deadline, interrupt);
         }
-        self.node(address)
-            .pool()
-            .run(commands, sink, deadline, interrupt)
+        let node = self.node(address);
+        let outcome = node.pool().run(commands, sink, deadline, interrupt);
+        self.learn(Purpose::Write, &outcome);
+        outcome
+    }
+
+    /// Has the topology looked up after an outage that a write met: its author tries again, and
+    /// should find what took over. Reads have looked themselves.
+    fn learn(self: &Arc<Self>, purpose: Purpose, outcome: &Result<()>) {
+        let is_outage = outcome.as_ref().is_err_and(Error::is_outage);
+        if purpose == Purpose::Write && is_outage {
+            self.look_up_in_passing(REST);
+        }
     }
 
     /// The topology, looked up if it isn't known or `anew` is asked for.
@@ -238,14 +250,12 @@ impl Deployment {
         for node in self.nodes().values() {
             node.pool().clear();
         }
-        if self.only.is_none() {
-            self.look_up_in_passing(REST);
-        }
+        self.look_up_in_passing(REST);
     }
 
     /// Has the topology looked up, for others: this request does without.
     fn look_up_in_passing(self: &Arc<Self>, rest: Duration) {
-        if !self.lookup.is_fresh(rest) {
+        if self.only.is_none() && !self.lookup.is_fresh(rest) {
             // If no thread can be started, the next request will tell.
             let _ = self.start_lookup();
         }
