@@ -10,12 +10,16 @@ from feast import FeatureView, Field, RepoConfig
 from feast.types import Bytes
 
 from feast_rs import _core, feast_compat
+from feast_rs.errors import ConnectionError
 
 logger = logging.getLogger(__name__)
 
 # Keys that one SCAN looks at. Large enough to keep round trips few, small enough to leave the
 # server responsive: about a millisecond of its time.
 _SCAN_COUNT = b"2000"
+
+# Of a cluster; a server alone has them all.
+_SLOTS = 16384
 
 
 class KeyScanner:
@@ -56,9 +60,21 @@ class KeyScanner:
 
 
 def slot_owners(client: _core.Client, refresh: bool) -> list[tuple[str, list[tuple[int, int]]]]:
-    """The primaries and the slots that each has, as first and last of each range."""
+    """The primaries and the slots that each has, as first and last of each range.
+
+    Raises:
+        ConnectionError: Some slots have no primary.
+    """
     nodes = client.nodes(refresh=refresh)
-    return [(node["address"], node["slots"]) for node in nodes if node["role"] == "primary"]
+    owners = [(node["address"], node["slots"]) for node in nodes if node["role"] == "primary"]
+    owned = sum(last - first + 1 for _, slots in owners for first, last in slots)
+    if owned < _SLOTS:
+        known = ", ".join(node["address"] for node in nodes)
+        raise ConnectionError(
+            f"redis at {known}: {_SLOTS - owned} of the {_SLOTS} slots have no primary at the "
+            "moment, and what they hold would be left out; try again when every slot is served"
+        )
+    return owners
 
 
 def delete_entities(client: _core.Client, config: RepoConfig, join_keys: list[str]) -> None:

@@ -27,6 +27,16 @@ impl Deadline {
         }
     }
 
+    /// This one, or `limit` from now if that is sooner.
+    #[must_use]
+    pub fn within(&self, limit: Duration) -> Self {
+        let sooner = Self::after(Some(limit));
+        match (self.end, sooner.end) {
+            (Some(end), Some(other)) if end <= other => *self,
+            _ => sooner,
+        }
+    }
+
     /// The instant at which time is up, if there is one.
     #[must_use]
     pub fn instant(&self) -> Option<Instant> {

@@ -48,6 +48,8 @@ pub struct Deployment {
     only: Option<Arc<Node>>,
     sentinels: Vec<Pool>,
     lookup: Arc<Lookup>,
+    /// Whether reads may be answered by replicas that do not know what moves between shards.
+    reads_replicas_of_cluster: bool,
     /// Counts requests, so that replicas take turns.
     turn: AtomicUsize,
     hedges: Option<HedgeBudget>,
@@ -64,6 +66,8 @@ impl Deployment {
             only: None,
             sentinels: Vec::new(),
             lookup: Arc::default(),
+            reads_replicas_of_cluster: config.kind == DeploymentKind::Cluster
+                && (config.read_from != ReadFrom::Primary || config.hedge.is_some()),
             turn: AtomicUsize::new(0),
             hedges: config
                 .hedge
@@ -359,8 +363,14 @@ impl Deployment {
 
     /// Which server of a shard is to answer: one whose breaker lets calls through, and not one of
     /// those `avoided` if there is another.
-    fn choose(&self, shard: &Shard, purpose: Purpose, avoided: &[Address]) -> Result<Address> {
-        let candidates = self.candidates(shard, purpose);
+    fn choose(
+        &self,
+        shard: &Shard,
+        purpose: Purpose,
+        avoided: &[Address],
+        turn: usize,
+    ) -> Result<Address> {
+        let candidates = self.candidates(shard, purpose, turn);
         let mut admitting = candidates
             .iter()
             .filter(|address| purpose == Purpose::Write || self.node(address).is_open_to_calls());
@@ -386,10 +396,9 @@ impl Deployment {
     }
 
     /// The servers of a shard that may answer, in the order of preference.
-    fn candidates<'t>(&self, shard: &'t Shard, purpose: Purpose) -> Vec<&'t Address> {
+    fn candidates<'t>(&self, shard: &'t Shard, purpose: Purpose, turn: usize) -> Vec<&'t Address> {
         let mut replicas: Vec<_> = shard.replicas.iter().collect();
         if replicas.len() > 1 {
-            let turn = self.turn.fetch_add(1, Ordering::Relaxed);
             let count = replicas.len();
             replicas.rotate_left(turn % count);
         }
@@ -412,10 +421,16 @@ impl Deployment {
         }
     }
 
-    /// Whether one server has the answer to all commands.
+    /// Counts a request, for replicas to take turns.
+    fn next_turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether one server has the answer to all commands, and no other could do in its place.
     fn is_direct(&self, purpose: Purpose) -> bool {
-        let hedged = purpose == Purpose::Read && self.hedges.is_some();
-        self.config.kind != DeploymentKind::Cluster && !hedged
+        let reads_replicas = self.config.read_from != ReadFrom::Primary || self.hedges.is_some();
+        self.config.kind != DeploymentKind::Cluster
+            && (purpose == Purpose::Write || !reads_replicas)
     }
 
     /// Counts the bytes of `commands` as under way.

@@ -1,8 +1,8 @@
 //! Replies as they came, with where each ends: for whoever puts the replies of several servers back
 //! into one order before anything looks inside.
 
-use super::reply::{self, ReplyBuffer, ReplySink, malformed};
-use crate::error::Result;
+use super::reply::{self, ReplyBuffer, ReplySink, is_transient, malformed};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Collects the replies to one pipeline of one server.
 #[derive(Debug)]
@@ -15,6 +15,7 @@ pub struct RawReplies {
     /// How many items of the reply at `at` are still to come, items within items counted in.
     left: usize,
     sent_again: bool,
+    picky: bool,
 }
 
 impl RawReplies {
@@ -28,6 +29,29 @@ impl RawReplies {
             at: 0,
             left: 0,
             sent_again: false,
+            picky: false,
+        }
+    }
+
+    /// The same, for which replies that are all of a state that passes by itself are none.
+    #[must_use]
+    pub fn picky(mut self) -> Self {
+        self.picky = true;
+        self
+    }
+
+    /// Fails if all replies are the server's word that its state will pass.
+    fn pick(&self) -> Result<()> {
+        let mut words = None;
+        for reply in 0..self.ends.len() {
+            match self.error(reply).filter(|words| is_transient(words)) {
+                Some(said) => words = Some(said),
+                None => return Ok(()),
+            }
+        }
+        match words {
+            Some(words) => Err(Error::new(ErrorKind::Server, words).transient()),
+            None => Ok(()),
         }
     }
 
@@ -48,6 +72,18 @@ impl RawReplies {
             [b'-', words @ .., b'\r', b'\n'] => Some(reply::error_text(words)),
             _ => None,
         }
+    }
+
+    /// Whether a reply says that there is nothing: nil, an empty array, or an array of nils.
+    #[must_use]
+    pub fn is_absence(&self, reply: usize) -> bool {
+        let bytes = self.reply(reply);
+        if bytes.first() != Some(&b'*') {
+            return bytes == b"$-1\r\n";
+        }
+        let head = bytes.iter().position(|&byte| byte == b'\n');
+        let items = head.map_or(&[][..], |head| &bytes[head + 1..]);
+        items.chunks(5).all(|item| item == b"$-1\r\n")
     }
 
     /// Whether the server may have run the commands twice.
@@ -103,7 +139,11 @@ impl ReplySink for RawReplies {
 
     fn advance(&mut self, n: usize) -> Result<()> {
         self.buffer.advance(n);
-        self.scan()
+        self.scan()?;
+        if self.picky && self.ends.len() == self.due {
+            self.pick()?;
+        }
+        Ok(())
     }
 
     fn replies(&self) -> usize {
@@ -151,6 +191,30 @@ mod tests {
         let replies = collect(&[&bytes], WHOLE.len()).unwrap();
         assert_eq!(replies.error(1).unwrap(), "MOVED 7 h:1");
         assert_eq!(replies.error(2), None);
+    }
+
+    #[test]
+    fn nothing_is_told_from_something() {
+        let absent = [
+            &b"*-1\r\n"[..],
+            b"*0\r\n",
+            b"$-1\r\n",
+            b"*2\r\n$-1\r\n$-1\r\n",
+        ];
+        let present = [
+            &b"*1\r\n$0\r\n\r\n"[..],
+            b"*2\r\n$-1\r\n$1\r\na\r\n",
+            b"*2\r\n$1\r\na\r\n$-1\r\n",
+            b"$0\r\n\r\n",
+            b":0\r\n",
+            b"+OK\r\n",
+        ];
+        for (replies, expected) in [(&absent[..], true), (&present[..], false)] {
+            for reply in replies {
+                let collected = collect(&[reply], 1).unwrap();
+                assert_eq!(collected.is_absence(0), expected, "{reply:?}");
+            }
+        }
     }
 
     #[test]

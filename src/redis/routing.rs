@@ -11,6 +11,7 @@
 //! was accepted meanwhile, the order would be lost: then the redirection itself is the reply.
 
 mod leg;
+mod placing;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 pub use self::leg::Leg;
+use self::placing::Placing;
 use super::command::{Aim, Commands};
 use super::config::Address;
 use super::deadline::Deadline;
@@ -72,6 +74,10 @@ enum Fate {
     Redirected { to: usize, asking: bool },
     /// Answered, by a reply of one of the harvests.
     Answered { harvest: usize, reply: usize },
+    /// Answered by a replica that has nothing at this key. While a slot moves its keys go from the
+    /// old owner's replicas before the slot does, and only the owner can tell where they are: it is
+    /// asked, and the answer stands where it cannot be.
+    Doubted { harvest: usize, reply: usize },
     /// Not to be answered, because of one of [`Routing::errors`].
     Failed(usize),
 }
@@ -112,6 +118,7 @@ struct Round {
     /// The first error of a leg.
     broken: Option<usize>,
     troubled: bool,
+    confirming: bool,
     /// The first refusal of a circuit breaker.
     refused: Option<usize>,
     /// Whether one came when the commands were on their way already.
@@ -154,55 +161,80 @@ impl<'c> Routing<'c> {
     pub fn legs(&mut self, topology: &Topology, servers: &[Result<Address>]) -> Vec<Leg> {
         self.round = Round::default();
         let commands = self.commands;
-        let mut legs: Vec<Leg> = Vec::new();
-        let mut of_shard: Vec<Option<usize>> = vec![None; servers.len()];
-        // Which leg each open command goes on; where none, it stays or goes on all.
-        let mut places: Vec<Option<usize>> = vec![None; self.fates.len()];
-        for (command, place) in places.iter_mut().enumerate() {
-            *place = match self.fates[command] {
-                Fate::Redirected { to, asking } => {
-                    Some(Leg::find(&mut legs, &self.redirected[to], asking))
-                }
-                Fate::Open(_) => {
-                    let slot = match commands.aim(command) {
-                        Aim::Key(key) => Some(slot_of(key)),
-                        Aim::Any => None,
-                        Aim::Each => continue,
-                    };
-                    let shard = match slot {
-                        None => (!servers.is_empty()).then_some(0),
-                        Some(slot) => topology.index_of(slot),
-                    };
-                    let leg = match shard.map(|shard| (shard, &servers[shard])) {
-                        Some((shard, Ok(address))) => Ok(*of_shard[shard]
-                            .get_or_insert_with(|| Leg::find(&mut legs, address, false))),
-                        Some((_, Err(error))) => Err(error.clone()),
-                        None => Err(unserved(slot)),
-                    };
-                    match leg {
-                        Ok(leg) => Some(leg),
-                        Err(error) => {
-                            let error = self.broke(error);
-                            self.fates[command] = Fate::Open(Last::Error(error));
-                            None
-                        }
-                    }
-                }
-                Fate::Answered { .. } | Fate::Failed(_) => None,
-            };
-        }
+        let mut placing = Placing::new(topology, servers);
+        // Which leg each command goes on; where none, it stays or goes on all.
+        let places: Vec<Option<usize>> = (0..self.fates.len())
+            .map(|command| self.place(command, &mut placing))
+            .collect();
+        let mut legs = placing.legs;
+        let mut confirming = true;
         for (command, place) in places.into_iter().enumerate() {
-            match (place, self.fates[command]) {
-                (Some(leg), _) => legs[leg].push(self.commands, command),
-                (None, Fate::Open(Last::Nothing)) if self.commands.aim(command) == Aim::Each => {
+            let fate = self.fates[command];
+            match place {
+                Some(leg) => {
+                    confirming &= matches!(fate, Fate::Doubted { .. });
+                    let asking = matches!(fate, Fate::Redirected { asking: true, .. });
+                    legs[leg].push(commands, command, asking);
+                }
+                None if matches!(fate, Fate::Open(Last::Nothing))
+                    && commands.aim(command) == Aim::Each =>
+                {
+                    confirming = false;
                     for leg in &mut legs {
-                        leg.push(self.commands, command);
+                        leg.push(commands, command, false);
                     }
                 }
-                _ => {}
+                None => {}
             }
         }
+        self.round.confirming = confirming;
+        legs.retain(|leg| !leg.commands.is_empty());
         legs
+    }
+
+    fn place(&mut self, command: usize, placing: &mut Placing<'_, 'c>) -> Option<usize> {
+        let aim = self.commands.aim(command);
+        match self.fates[command] {
+            Fate::Redirected { to, .. } => {
+                let to = &self.redirected[to];
+                match (self.purpose, aim) {
+                    (Purpose::Write, Aim::Key(key)) => placing.in_order(key, to),
+                    _ => Some(Leg::find(&mut placing.legs, to)),
+                }
+            }
+            Fate::Doubted { harvest, reply } => {
+                let leg = match aim {
+                    Aim::Key(key) => placing.owner(slot_of(key)),
+                    Aim::Any | Aim::Each => None,
+                };
+                if leg.is_none() {
+                    self.fates[command] = Fate::Answered { harvest, reply };
+                }
+                leg
+            }
+            Fate::Open(_) => {
+                let slot = match aim {
+                    Aim::Key(key) => Some(slot_of(key)),
+                    Aim::Any => None,
+                    Aim::Each => return None,
+                };
+                match placing.server(slot) {
+                    Ok(leg) => Some(leg),
+                    Err(error) => {
+                        let error = self.broke(error);
+                        self.fates[command] = Fate::Open(Last::Error(error));
+                        None
+                    }
+                }
+            }
+            Fate::Answered { .. } | Fate::Failed(_) => None,
+        }
+    }
+
+    /// Whether this round only asks whether replicas were right to know nothing.
+    #[must_use]
+    pub fn is_confirming(&self) -> bool {
+        self.round.confirming
     }
 
     fn broke(&mut self, error: Error) -> usize {
@@ -226,8 +258,17 @@ impl<'c> Routing<'c> {
             let Some(command) = due[reply] else { continue };
             let answered = Fate::Answered { harvest, reply };
             let fate = match replies.error(reply) {
+                None if leg.from_replica && replies.is_absence(reply) => {
+                    Fate::Doubted { harvest, reply }
+                }
                 None => answered,
-                Some(words) => self.met(leg, harvest, reply, &words),
+                Some(words) => match self.fates[command] {
+                    // The owner is in no state to tell more.
+                    Fate::Doubted { harvest, reply } if is_transient(&words) => {
+                        Fate::Answered { harvest, reply }
+                    }
+                    _ => self.met(leg, harvest, reply, &words),
+                },
             };
             // Of a command that every server runs, one reply is enough.
             if self.commands.aim(command) == Aim::Each
@@ -251,21 +292,45 @@ impl<'c> Routing<'c> {
             }
         }
         if let Err(error) = outcome {
-            if !self.avoided.contains(&leg.address) {
-                self.avoided.push(leg.address.clone());
-            }
-            self.round.overtaken |= error.is_refusal();
-            let error = self.broke(error);
-            for command in due.iter().skip(replies.replies()).flatten() {
-                if !matches!(self.fates[*command], Fate::Answered { .. }) {
-                    self.fates[*command] = Fate::Open(Last::Error(error));
-                }
-            }
+            self.cut_off(leg, replies.replies(), error);
         }
         self.harvests.push(Harvest {
             from: leg.address.clone(),
             replies,
         });
+    }
+
+    /// Takes note that no more replies come of a leg.
+    fn cut_off(&mut self, leg: &Leg, answered: usize, error: Error) {
+        let rest: Vec<usize> = leg
+            .replies_of()
+            .iter()
+            .skip(answered)
+            .flatten()
+            .copied()
+            .collect();
+        let mut confirming = !rest.is_empty();
+        for &command in &rest {
+            let fate = &mut self.fates[command];
+            match *fate {
+                Fate::Doubted { harvest, reply } => *fate = Fate::Answered { harvest, reply },
+                _ => confirming = false,
+            }
+        }
+        if confirming {
+            return;
+        }
+        if !self.avoided.contains(&leg.address) {
+            self.avoided.push(leg.address.clone());
+        }
+        self.round.overtaken |= error.is_refusal();
+        let error = self.broke(error);
+        for command in rest {
+            let fate = &mut self.fates[command];
+            if !matches!(fate, Fate::Answered { .. }) {
+                *fate = Fate::Open(Last::Error(error));
+            }
+        }
     }
 
     /// What becomes of a command whose reply is an error.
@@ -331,6 +396,13 @@ impl<'c> Routing<'c> {
                 pause: Duration::ZERO,
             });
         }
+        let is_doubted = |fate: &Fate| matches!(fate, Fate::Doubted { .. });
+        if self.fates.iter().any(is_doubted) {
+            return Ok(Next::Again {
+                look_up: false,
+                pause: Duration::ZERO,
+            });
+        }
         let is_redirected = |fate: &Fate| matches!(fate, Fate::Redirected { .. });
         if !self.fates.iter().any(is_redirected) {
             self.give_up();
@@ -366,15 +438,19 @@ impl<'c> Routing<'c> {
 
     /// Leaves every open command with what it met last.
     fn give_up(&mut self) {
-        let broken = self.round.broken.or(self.round.refused);
+        let mut broken = self.round.broken.or(self.round.refused);
         for fate in &mut self.fates {
             *fate = match *fate {
                 Fate::Open(Last::Error(error)) => Fate::Failed(error),
-                Fate::Open(Last::Reply { harvest, reply }) => Fate::Answered { harvest, reply },
-                Fate::Open(Last::Nothing) | Fate::Redirected { .. } => match broken {
-                    Some(error) => Fate::Failed(error),
-                    None => *fate,
-                },
+                Fate::Open(Last::Reply { harvest, reply }) | Fate::Doubted { harvest, reply } => {
+                    Fate::Answered { harvest, reply }
+                }
+                Fate::Open(Last::Nothing) | Fate::Redirected { .. } => {
+                    Fate::Failed(*broken.get_or_insert_with(|| {
+                        self.errors.push(unsettled());
+                        self.errors.len() - 1
+                    }))
+                }
                 other => other,
             };
         }
@@ -395,7 +471,7 @@ impl<'c> Routing<'c> {
         let mut feed = Feed { sink, filled: 0 };
         for fate in &self.fates {
             match *fate {
-                Fate::Answered { harvest, reply } => {
+                Fate::Answered { harvest, reply } | Fate::Doubted { harvest, reply } => {
                     let Harvest { from, replies } = &self.harvests[harvest];
                     match replies.reply(reply) {
                         // Whose words they are is not seen any more from here on.
@@ -456,10 +532,8 @@ impl<S: ReplySink + ?Sized> Feed<'_, S> {
     }
 }
 
-fn unserved(slot: Option<u16>) -> Error {
-    let what = match slot {
-        Some(slot) => format!("no server of the cluster has slot {slot} at the moment"),
-        None => "no server is known at the moment".to_owned(),
-    };
-    Error::new(ErrorKind::Connection, what).transient()
+/// Why a command that was on its way to another server did not get there in time.
+fn unsettled() -> Error {
+    let what = "a slot was on its way between servers of the cluster until the time was up";
+    Error::new(ErrorKind::Server, what).transient()
 }

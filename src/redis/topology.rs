@@ -90,6 +90,13 @@ impl Topology {
         self.shards.get(self.index_of(slot)?)
     }
 
+    /// Whether the server at `address` is a replica.
+    #[must_use]
+    pub fn has_replica(&self, address: &Address) -> bool {
+        let mut shards = self.shards.iter();
+        shards.any(|shard| shard.replicas.contains(address))
+    }
+
     /// The slots of the shard with this index, as ranges in ascending order with gaps between them.
     #[must_use]
     pub fn slots_of(&self, shard: usize) -> Vec<RangeInclusive<u16>> {

@@ -28,7 +28,7 @@ impl Deployment {
         if let Some(only) = &self.only {
             let admitted = only.admit(purpose, deadline)?;
             let outcome = only.pool().run(commands, sink, deadline, interrupt);
-            admitted.settle(&outcome);
+            admitted.settle(&outcome, None);
             return outcome;
         }
         let mut tries = Tries::new(purpose);
@@ -40,7 +40,7 @@ impl Deployment {
                 let admitted = tries.begin(&node, deadline)?;
                 let pool = node.pool();
                 let outcome = pool.run(commands, &mut sink, deadline, interrupt);
-                admitted.settle(&outcome);
+                admitted.settle(&outcome, None);
                 outcome
             });
             let Err(error) = outcome else { return Ok(()) };
@@ -66,7 +66,7 @@ impl Deployment {
         if let Some(only) = &self.only {
             let admitted = only.admit(purpose, deadline)?;
             let outcome = only.pool().run_async(commands, sink, deadline).await;
-            admitted.settle(&outcome);
+            admitted.settle(&outcome, None);
             return outcome;
         }
         let mut tries = Tries::new(purpose);
@@ -80,7 +80,7 @@ impl Deployment {
                 Ok((admitted, node)) => {
                     let pool = node.pool();
                     let outcome = pool.run_async(commands, &mut sink, deadline).await;
-                    admitted.settle(&outcome);
+                    admitted.settle(&outcome, None);
                     outcome
                 }
             };
@@ -123,7 +123,7 @@ impl Deployment {
         avoided: &[Address],
     ) -> Result<Arc<Node>> {
         // A topology of one shard, as every one is that was not asked of a cluster.
-        self.choose(&topology.shards()[0], purpose, avoided)
+        self.choose(&topology.shards()[0], purpose, avoided, self.next_turn())
             .map(|address| self.node(&address))
     }
 }

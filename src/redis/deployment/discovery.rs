@@ -165,7 +165,13 @@ impl ReplySink for Answer<'_> {
         self.replies.advance(n)?;
         if self.replies.replies() == self.due {
             let replies = self.replies.take();
-            self.topology = Some(self.question.answered(&replies, &self.asked)?);
+            let topology = self.question.answered(&replies, &self.asked)?;
+            if topology.shards().is_empty() {
+                // It was taken out of its cluster, or never was in it; others may know more.
+                let message = format!("redis at {} knows of no slots", self.asked);
+                return Err(Error::new(ErrorKind::Connection, message).transient());
+            }
+            self.topology = Some(topology);
         }
         Ok(())
     }

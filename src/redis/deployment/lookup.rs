@@ -38,6 +38,8 @@ struct State {
     /// When the last one did.
     at: Option<Instant>,
     running: bool,
+    /// Whether what is done afterwards is under way.
+    following: bool,
     /// Why the last one failed.
     error: Option<Error>,
 }
@@ -70,8 +72,11 @@ impl Lookup {
             let ending = Ending(&this);
             let found = look_up();
             ending.with(found);
-            if let Some((topology, _)) = this.known() {
+            if let Some((topology, _)) = this.known()
+                && !std::mem::replace(&mut this.state().following, true)
+            {
                 afterwards(&topology);
+                this.state().following = false;
             }
         });
         match started {

@@ -37,9 +37,10 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    /// Takes note of how the call went.
-    pub fn settle(mut self, outcome: &Result<()>) {
-        let took = self.since.elapsed();
+    /// Takes note of how the call went, and that it ended at `ended`, or just now.
+    pub fn settle(mut self, outcome: &Result<()>, ended: Option<Instant>) {
+        let ended = ended.unwrap_or_else(Instant::now);
+        let took = ended.saturating_duration_since(self.since);
         if outcome.is_ok() {
             self.node.latencies.record(took);
         }
@@ -60,8 +61,20 @@ impl Admitted {
             ok: !error.is_some_and(Error::is_outage),
             elapsed: took,
         };
-        breaker.record(Instant::now(), outcome, self.probe);
+        breaker.record(ended, outcome, self.probe);
         self.probe = false;
+    }
+
+    /// Takes note that another server was faster: whoever probes this one has learned enough.
+    pub fn beaten(mut self) {
+        if let (true, Some(breaker)) = (self.probe, &self.node.breaker) {
+            let outcome = Outcome {
+                ok: false,
+                elapsed: self.since.elapsed(),
+            };
+            breaker.record(Instant::now(), outcome, true);
+            self.probe = false;
+        }
     }
 }
 

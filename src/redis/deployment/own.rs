@@ -19,15 +19,24 @@ use crate::redis::tree::{Replies, Reply};
 #[derive(Debug, Default)]
 pub struct OwnConnections {
     open: HashMap<Address, Own>,
-    /// The servers' numbers of the connections that were given up.
-    given_up: HashMap<Address, i64>,
+    /// The connections that were given up.
+    given_up: HashMap<Address, Name>,
 }
 
-/// A connection and the server's number of it.
+/// A connection and the server's name for it.
 #[derive(Debug)]
 pub(super) struct Own {
     pub connection: OwnConnection,
-    id: Option<i64>,
+    name: Option<Name>,
+}
+
+/// What tells a connection from all others of a server.
+#[derive(Debug)]
+struct Name {
+    /// Of the server's process: after a restart the numbers begin anew, and whoever has this one
+    /// then is a stranger. Empty where the server does not say.
+    process: Vec<u8>,
+    number: i64,
 }
 
 impl OwnConnections {
@@ -37,33 +46,66 @@ impl OwnConnections {
             return Ok(own);
         }
         let mut connection = node.pool().own();
-        let mut commands = Commands::default();
-        if let Some(id) = self.given_up.get(node.address()) {
-            commands.push(&[b"CLIENT", b"KILL", b"ID", id.to_string().as_bytes()]);
-        }
-        commands.push(&[b"CLIENT", b"ID"]);
-        let mut replies = Replies::new(commands.len(), node.pool().config().max_reply_bytes);
-        connection.run(&commands, &mut replies, interrupt)?;
-        // A proxy may not know these commands, and an ACL may forbid them.
-        let id = match replies.into_vec().pop() {
-            Some(Reply::Integer(id)) => Some(id),
-            _ => None,
+        let mut ask = |commands: &[&[&[u8]]]| -> Result<Vec<Reply>> {
+            let mut pipeline = Commands::default();
+            for command in commands {
+                pipeline.push(command);
+            }
+            let limit = node.pool().config().max_reply_bytes;
+            let mut replies = Replies::new(pipeline.len(), limit);
+            connection.run(&pipeline, &mut replies, interrupt)?;
+            Ok(replies.into_vec())
         };
+        // A proxy may not know these commands, and an ACL may forbid them.
+        let name = Name::of(&ask(&[&[b"INFO", b"server"], &[b"CLIENT", b"ID"]])?);
+        if let (Some(name), Some(lost)) = (&name, self.given_up.get(node.address()))
+            && name.process == lost.process
+        {
+            let number = lost.number.to_string();
+            ask(&[&[
+                b"CLIENT",
+                b"KILL",
+                b"ID",
+                number.as_bytes(),
+                b"TYPE",
+                b"normal",
+            ]])?;
+        }
         self.given_up.remove(node.address());
-        Ok(Own { connection, id })
+        Ok(Own { connection, name })
     }
 
     /// Takes a connection back after its use.
     pub(super) fn put(&mut self, address: &Address, own: Own, outcome: &Result<()>) {
         if outcome.is_ok() {
             self.open.insert(address.clone(), own);
-        } else if let Some(id) = own.id {
-            self.given_up.insert(address.clone(), id);
+        } else if let Some(name) = own.name {
+            self.given_up.insert(address.clone(), name);
         }
     }
 
     /// Ends all connections, after every reply has come: the names may mean other servers now.
     pub fn clear(&mut self) {
         self.open.clear();
+    }
+}
+
+impl Name {
+    /// Reads the replies to `INFO server` and `CLIENT ID`.
+    fn of(replies: &[Reply]) -> Option<Self> {
+        let [info, Reply::Integer(number)] = replies else {
+            return None;
+        };
+        let process = match info {
+            Reply::Bytes(text) => text
+                .split(|&byte| byte == b'\n')
+                .find_map(|line| line.strip_prefix(b"run_id:"))
+                .map_or_else(Vec::new, |id| id.trim_ascii().to_vec()),
+            _ => Vec::new(),
+        };
+        Some(Self {
+            process,
+            number: *number,
+        })
     }
 }

@@ -21,11 +21,32 @@ use crate::redis::reply::ReplySink;
 use crate::redis::routing::{Leg, Next, Routing};
 use crate::redis::topology::Topology;
 
+/// How long the owner of a key has to say whether a replica was right to know nothing of it. The
+/// owner may be down, and then no slot of its moves.
+const CONFIRMATION: Duration = Duration::from_millis(250);
+
 /// What came back for a leg.
 struct Returned {
     leg: Leg,
     replies: RawReplies,
     outcome: Result<()>,
+}
+
+/// Whom a request may go to.
+struct Reach<'a> {
+    topology: &'a Topology,
+    purpose: Purpose,
+    avoided: Vec<Address>,
+}
+
+impl<'a> Reach<'a> {
+    fn new(topology: &'a Topology, purpose: Purpose, avoided: &[Address]) -> Self {
+        Self {
+            topology,
+            purpose,
+            avoided: avoided.to_vec(),
+        }
+    }
 }
 
 /// A second server that may answer a leg, and when it is asked.
@@ -50,18 +71,15 @@ impl Deployment {
             let servers = self.servers(&topology, purpose, routing.avoided());
             let legs = routing.legs(&topology, &servers);
             let expected = expected_bytes(sink, commands);
+            let end = end_of_round(&routing, deadline);
             let returned = match &mut own {
-                None => self.exchange(legs, &topology, purpose, expected, deadline, interrupt),
-                Some(own) => self.exchange_own(legs, own, expected, deadline, interrupt),
+                None => {
+                    let reach = Reach::new(&topology, purpose, routing.avoided());
+                    self.exchange(legs, &reach, expected, end, interrupt)
+                }
+                Some(own) => self.exchange_own(legs, own, expected, end, interrupt),
             };
-            for Returned {
-                leg,
-                replies,
-                outcome,
-            } in returned
-            {
-                routing.take(&leg, replies, outcome);
-            }
+            self.take_in(&mut routing, returned, &topology);
             interrupt()?;
             match routing.next(deadline)? {
                 Next::Deliver => {
@@ -96,18 +114,13 @@ impl Deployment {
             let servers = self.servers(&topology, purpose, routing.avoided());
             let legs = routing.legs(&topology, &servers);
             let expected = expected_bytes(sink, commands);
-            let exchanges = legs.into_iter().map(|leg| {
-                let hedge = self.hedge(&leg, &topology, purpose);
-                self.exchange_async(leg, hedge, purpose, expected, deadline)
-            });
-            for Returned {
-                leg,
-                replies,
-                outcome,
-            } in join_all(exchanges).await
-            {
-                routing.take(&leg, replies, outcome);
-            }
+            let end = end_of_round(&routing, deadline);
+            let reach = Reach::new(&topology, purpose, routing.avoided());
+            let exchanges = legs
+                .into_iter()
+                .map(|leg| self.exchange_async(leg, &reach, expected, end));
+            let returned = join_all(exchanges).await;
+            self.take_in(&mut routing, returned, &topology);
             match routing.next(deadline)? {
                 Next::Deliver => {
                     if routing.is_refused() {
@@ -135,17 +148,26 @@ impl Deployment {
         avoided: &[Address],
     ) -> Vec<Result<Address>> {
         let shards = topology.shards().iter();
+        let turn = self.next_turn();
         shards
-            .map(|shard| self.choose(shard, purpose, avoided))
+            .map(|shard| self.choose(shard, purpose, avoided, turn))
             .collect()
+    }
+
+    /// Takes in what a round brought.
+    fn take_in(&self, routing: &mut Routing<'_>, returned: Vec<Returned>, topology: &Topology) {
+        for mut returned in returned {
+            let leg = &mut returned.leg;
+            leg.from_replica = self.reads_replicas_of_cluster && topology.has_replica(&leg.address);
+            routing.take(leg, returned.replies, returned.outcome);
+        }
     }
 
     /// Sends all legs at once and waits for all of them.
     fn exchange(
         &self,
         legs: Vec<Leg>,
-        topology: &Topology,
-        purpose: Purpose,
+        reach: &Reach<'_>,
         expected: impl Fn(&Leg) -> usize,
         deadline: Deadline,
         interrupt: Interrupt<'_>,
@@ -154,13 +176,13 @@ impl Deployment {
             .into_iter()
             .map(|leg| {
                 let expected = expected(&leg);
-                let hedge = self.hedge(&leg, topology, purpose);
+                let hedge = self.hedge(&leg, reach);
                 Way::new(self, leg, hedge, expected)
             })
             .collect();
         let admitted: Vec<_> = ways
             .iter()
-            .map(|way| way.node.admit(purpose, deadline))
+            .map(|way| way.node.admit(reach.purpose, deadline))
             .collect();
         let now = Instant::now();
         let mut calls = Vec::with_capacity(ways.len());
@@ -185,7 +207,7 @@ impl Deployment {
         run_all(&mut calls, deadline, interrupt);
         let results: Vec<_> = calls
             .into_iter()
-            .map(|call| (call.outcome, call.took.is_some()))
+            .map(|call| (call.outcome, call.ended, call.took.is_some()))
             .collect();
         let mut returned = Vec::with_capacity(ways.len());
         for ((way, admitted), place) in ways.into_iter().zip(admitted).zip(places) {
@@ -193,15 +215,18 @@ impl Deployment {
                 Err(refused) => way.into_returned(Err(refused), None),
                 Ok(admitted) => {
                     let mut results = results[place].iter();
-                    let first = results.next().and_then(|(outcome, _)| outcome.clone());
-                    if let Some(outcome) = &first {
-                        admitted.settle(outcome);
+                    let first = results.next();
+                    let ended = first.and_then(|(_, ended, _)| *ended);
+                    let first = first.and_then(|(outcome, ..)| outcome.clone());
+                    match &first {
+                        Some(outcome) => admitted.settle(outcome, ended),
+                        None => admitted.beaten(),
                     }
-                    let second = results.next().filter(|(_, began)| *began);
+                    let second = results.next().filter(|(.., began)| *began);
                     if let (Some(_), Some(hedges)) = (second, &self.hedges) {
                         hedges.spend();
                     }
-                    let second = second.and_then(|(outcome, _)| outcome.as_ref());
+                    let second = second.and_then(|(outcome, ..)| outcome.as_ref());
                     way.into_returned(first.unwrap_or_else(|| Err(given_up())), second)
                 }
             });
@@ -262,14 +287,14 @@ impl Deployment {
     async fn exchange_async(
         &self,
         leg: Leg,
-        hedge: Option<Hedge>,
-        purpose: Purpose,
+        reach: &Reach<'_>,
         expected: impl Fn(&Leg) -> usize,
         deadline: Deadline,
     ) -> Returned {
         let expected = expected(&leg);
+        let hedge = self.hedge(&leg, reach);
         let mut way = Way::new(self, leg, hedge, expected);
-        let admitted = match way.node.admit(purpose, deadline) {
+        let admitted = match way.node.admit(reach.purpose, deadline) {
             Err(refused) => return way.into_returned(Err(refused), None),
             Ok(admitted) => admitted,
         };
@@ -280,11 +305,14 @@ impl Deployment {
             .run_async(commands, &mut way.replies, deadline);
         let (Some(hedge), Some(second)) = (&way.hedge, &mut way.second) else {
             let outcome = first.await;
-            admitted.settle(&outcome);
+            admitted.settle(&outcome, None);
             return way.into_returned(outcome, None);
         };
         let second = async {
-            tokio::time::sleep(hedge.after).await;
+            let end = deadline.instant().map(tokio::time::Instant::from_std);
+            let begins = tokio::time::Instant::now() + hedge.after;
+            tokio::time::sleep_until(end.map_or(begins, |end| begins.min(end))).await;
+            deadline.remaining()?;
             if let Some(hedges) = &self.hedges {
                 hedges.spend();
             }
@@ -296,19 +324,19 @@ impl Deployment {
     }
 
     /// Who else may answer a leg, if hedging is on and the budget allows.
-    fn hedge(&self, leg: &Leg, topology: &Topology, purpose: Purpose) -> Option<Hedge> {
+    fn hedge(&self, leg: &Leg, reach: &Reach<'_>) -> Option<Hedge> {
         let hedges = self.hedges.as_ref()?;
         let settings = self.config.hedge?;
-        if purpose == Purpose::Write || !leg.can_be_hedged() {
+        if reach.purpose == Purpose::Write || !leg.can_be_hedged() {
             return None;
         }
         hedges.count_call();
-        let shard = topology.shards().iter().find(|shard| {
+        let shard = reach.topology.shards().iter().find(|shard| {
             shard.primary.as_ref() == Some(&leg.address) || shard.replicas.contains(&leg.address)
         })?;
         let others = shard.replicas.iter().chain(&shard.primary);
         let node = others
-            .filter(|address| **address != leg.address)
+            .filter(|address| **address != leg.address && !reach.avoided.contains(address))
             .map(|address| self.node(address))
             .find(|node| node.is_open_to_calls())?;
         let after = self.node(&leg.address).latencies().hedge_delay(&settings)?;
@@ -333,7 +361,7 @@ impl Way {
         Self {
             node: deployment.node(&leg.address),
             replies: replies(),
-            second: hedge.as_ref().map(|_| replies()),
+            second: hedge.as_ref().map(|_| replies().picky()),
             hedge,
             leg,
         }
@@ -368,7 +396,7 @@ async fn whichever(
     let (first, second) = (pin!(first), pin!(second));
     match select(first, second).await {
         Either::Left((outcome, second)) => {
-            admitted.settle(&outcome);
+            admitted.settle(&outcome, None);
             if outcome.is_ok() {
                 return (outcome, None);
             }
@@ -376,10 +404,11 @@ async fn whichever(
         }
         Either::Right((outcome, first)) => {
             if outcome.is_ok() {
+                admitted.beaten();
                 return (Err(given_up()), Some(outcome));
             }
             let first = first.await;
-            admitted.settle(&first);
+            admitted.settle(&first, None);
             (first, Some(outcome))
         }
     }
@@ -400,6 +429,15 @@ fn expected_bytes<S: ReplySink + ?Sized>(
 ) -> impl Fn(&Leg) -> usize + Copy {
     let (bytes, all) = (sink.expected_bytes(), commands.len().max(1));
     move |leg: &Leg| bytes / all * leg.commands.len()
+}
+
+/// When a round ends. One that only asks whether replicas were right is worth no long wait.
+fn end_of_round(routing: &Routing<'_>, deadline: Deadline) -> Deadline {
+    if routing.is_confirming() {
+        deadline.within(CONFIRMATION)
+    } else {
+        deadline
+    }
 }
 
 /// The pause, no longer than the time that is left.

@@ -32,6 +32,8 @@ pub struct Call<'a, S: ReplySink + ?Sized = dyn ReplySink + 'a> {
     pub rival: Option<usize>,
     /// How it went: `None` before it was run, and when it was given up for a rival.
     pub outcome: Option<Result<()>>,
+    /// When it ended, unless it was given up for a rival.
+    pub ended: Option<Instant>,
     /// How long it took from when it began to send until its end; `None` if it never had a
     /// connection to send through.
     pub took: Option<Duration>,
@@ -47,6 +49,7 @@ impl<'a, S: ReplySink + ?Sized> Call<'a, S> {
             begins: None,
             rival: None,
             outcome: None,
+            ended: None,
             took: None,
         }
     }

@@ -50,6 +50,7 @@ impl<'f, 'a, S: ReplySink + ?Sized> Flight<'f, 'a, S> {
     pub fn new(call: &'f mut Call<'a, S>) -> Self {
         call.outcome = None;
         call.took = None;
+        call.ended = None;
         Self {
             call,
             stage: Stage::New,
@@ -123,6 +124,7 @@ impl<'f, 'a, S: ReplySink + ?Sized> Flight<'f, 'a, S> {
             }
             drop(turn);
         }
+        self.call.ended = outcome.as_ref().map(|_| Instant::now());
         self.call.outcome = outcome;
     }
 

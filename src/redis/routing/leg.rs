@@ -10,7 +10,9 @@ pub struct Leg {
     pub address: Address,
     /// What it is sent.
     pub commands: Commands,
-    /// Whether each command is announced by `ASKING`: its slot is on the way to this server.
+    /// Whether the server is a replica of a cluster, which may not know what its shard knows.
+    pub from_replica: bool,
+    /// Whether a command is announced by `ASKING`: its slot is on the way to this server.
     asking: bool,
     /// For each reply the command of the pipeline that it answers; none for `ASKING`.
     replies_of: Vec<Option<usize>>,
@@ -18,24 +20,24 @@ pub struct Leg {
 
 impl Leg {
     /// The place of the leg to `address` among `legs`, added if there is none.
-    pub(super) fn find(legs: &mut Vec<Self>, address: &Address, asking: bool) -> usize {
-        let known = legs
-            .iter()
-            .position(|leg| leg.asking == asking && leg.address == *address);
+    pub(super) fn find(legs: &mut Vec<Self>, address: &Address) -> usize {
+        let known = legs.iter().position(|leg| leg.address == *address);
         known.unwrap_or_else(|| {
             legs.push(Self {
                 address: address.clone(),
                 commands: Commands::default(),
-                asking,
+                from_replica: false,
+                asking: false,
                 replies_of: Vec::new(),
             });
             legs.len() - 1
         })
     }
 
-    /// Adds a command of the pipeline.
-    pub(super) fn push(&mut self, of: &Commands, command: usize) {
-        if self.asking {
+    /// Adds a command of the pipeline, announced by `ASKING` or not.
+    pub(super) fn push(&mut self, of: &Commands, command: usize, asking: bool) {
+        if asking {
+            self.asking = true;
             self.commands.push(&[b"ASKING"]);
             self.replies_of.push(None);
         }

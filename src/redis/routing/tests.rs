@@ -1,5 +1,6 @@
 //! A pipeline through a cluster whose answers are written here.
 
+use super::placing::unserved;
 use super::*;
 use crate::redis::topology::Shard;
 use crate::redis::tree::{Replies, Reply};
@@ -391,4 +392,130 @@ fn a_slot_at_a_server_without_name_is_looked_up() {
     assert!(matches!(next, Next::Again { look_up: true, .. }));
     let legs = routing.legs(&topology, &servers(&topology));
     assert_eq!(shown(&legs), [pair("h:2", "GET foo")]);
+}
+
+/// The topology with a replica of the lower half at port 4.
+fn with_replica() -> Topology {
+    let node = |port: i64| {
+        Reply::Array(vec![
+            Reply::Bytes(b"h".to_vec()),
+            Reply::Integer(port),
+            Reply::Bytes(vec![b'0'; 40]),
+        ])
+    };
+    let shard = |first, last, nodes: &[i64]| {
+        let head = [Reply::Integer(first), Reply::Integer(last)];
+        let nodes = nodes.iter().map(|port| node(*port));
+        Reply::Array(head.into_iter().chain(nodes).collect())
+    };
+    let slots = Reply::Array(vec![shard(0, 8191, &[1, 4]), shard(8192, 16383, &[2])]);
+    Topology::from_cluster_slots(&slots, &address(1)).unwrap()
+}
+
+/// Reads the lower half's keys from the replica, which knows nothing of `hello`.
+fn doubting<'c>(commands: &'c Commands, topology: &Topology) -> Routing<'c> {
+    let mut routing = Routing::new(commands, Purpose::Read);
+    let servers = [Ok(address(4)), Ok(address(2))];
+    let mut legs = routing.legs(topology, &servers);
+    assert_eq!(legs[1].address, address(4));
+    legs[1].from_replica = true;
+    let replies = harvest(&legs[0], b"$1\r\nA\r\n$-1\r\n");
+    routing.take(&legs[0], replies, Ok(()));
+    let replies = harvest(&legs[1], b"$1\r\nB\r\n*2\r\n$-1\r\n$-1\r\n");
+    routing.take(&legs[1], replies, Ok(()));
+    let next = routing.next(Deadline::NEVER).unwrap();
+    assert!(matches!(next, Next::Again { look_up: false, .. }));
+    routing
+}
+
+#[test]
+fn what_a_replica_does_not_know_its_primary_is_asked() {
+    let (commands, topology) = (pipeline(), with_replica());
+    let servers = [Ok(address(4)), Ok(address(2))];
+    let mut routing = doubting(&commands, &topology);
+    let legs = routing.legs(&topology, &servers);
+    assert_eq!(shown(&legs), [pair("h:1", "GET hello")]);
+    assert!(routing.is_confirming());
+    // The slot is on its way.
+    let replies = harvest(&legs[0], b"-ASK 4813 h:2\r\n");
+    routing.take(&legs[0], replies, Ok(()));
+    assert!(matches!(
+        routing.next(Deadline::NEVER).unwrap(),
+        Next::Again { look_up: false, .. }
+    ));
+    let legs = routing.legs(&topology, &servers);
+    assert_eq!(shown(&legs), [pair("h:2", "ASKING GET hello")]);
+    let replies = harvest(&legs[0], b"+OK\r\n$1\r\nD\r\n");
+    routing.take(&legs[0], replies, Ok(()));
+    assert_eq!(routing.next(Deadline::NEVER).unwrap(), Next::Deliver);
+    let replies = delivered(&routing, 4).unwrap();
+    assert_eq!(replies, [bytes("A"), bytes("B"), Reply::Nil, bytes("D")]);
+}
+
+#[test]
+fn a_replicas_word_stands_where_its_primary_is_out_of_reach() {
+    let (commands, topology) = (pipeline(), with_replica());
+    let servers = [Ok(address(4)), Ok(address(2))];
+    let lost = || Error::new(ErrorKind::Connection, "lost");
+    let answers: [(&[u8], Result<()>); 3] = [
+        (b"", Err(lost())),
+        (b"-LOADING wait\r\n", Ok(())),
+        (b"*2\r\n$-1\r\n$-1\r\n", Ok(())),
+    ];
+    for (answer, outcome) in answers {
+        let mut routing = doubting(&commands, &topology);
+        let legs = routing.legs(&topology, &servers);
+        routing.take(&legs[0], harvest(&legs[0], answer), outcome);
+        assert_eq!(routing.next(Deadline::NEVER).unwrap(), Next::Deliver);
+        let nothing = Reply::Array(vec![Reply::Nil, Reply::Nil]);
+        let replies = delivered(&routing, 4).unwrap();
+        assert_eq!(replies, [bytes("A"), bytes("B"), Reply::Nil, nothing]);
+    }
+}
+
+#[test]
+fn redirected_writes_of_a_key_stay_in_order() {
+    let mut commands = Commands::default();
+    for value in [b"1", b"2", b"3"] {
+        commands.push_for_key(&[b"SET", b"foo", value]);
+    }
+    let topology = topology();
+    let mut routing = Routing::new(&commands, Purpose::Write);
+    let legs = routing.legs(&topology, &servers(&topology));
+    let words = b"-ASK 12182 h:1\r\n-MOVED 12182 h:1\r\n-MOVED 12182 h:3\r\n";
+    routing.take(&legs[0], harvest(&legs[0], words), Ok(()));
+    assert!(matches!(
+        routing.next(Deadline::NEVER).unwrap(),
+        Next::Again { look_up: false, .. }
+    ));
+    // One connection for the first two, and the third waits for them.
+    let legs = routing.legs(&topology, &servers(&topology));
+    let expected = [pair("h:1", "ASKING SET foo 1 SET foo 2")];
+    assert_eq!(shown(&legs), expected);
+    let replies = harvest(&legs[0], b"+OK\r\n+OK\r\n+OK\r\n");
+    routing.take(&legs[0], replies, Ok(()));
+    assert!(matches!(
+        routing.next(Deadline::NEVER).unwrap(),
+        Next::Again { look_up: false, .. }
+    ));
+    let legs = routing.legs(&topology, &servers(&topology));
+    assert_eq!(shown(&legs), [pair("h:3", "SET foo 3")]);
+    routing.take(&legs[0], harvest(&legs[0], b"+OK\r\n"), Ok(()));
+    assert_eq!(routing.next(Deadline::NEVER).unwrap(), Next::Deliver);
+    assert_eq!(delivered(&routing, 3).unwrap().len(), 3);
+}
+
+#[test]
+fn a_redirection_at_the_end_of_the_time_is_an_outage() {
+    let (commands, topology) = (pipeline(), topology());
+    let mut routing = Routing::new(&commands, Purpose::Read);
+    let deadline = Deadline::after(Some(Duration::from_nanos(1)));
+    let legs = routing.legs(&topology, &servers(&topology));
+    let words = b"-TRYAGAIN no\r\n-MOVED 11058 h:3\r\n";
+    routing.take(&legs[0], harvest(&legs[0], words), Ok(()));
+    let replies = harvest(&legs[1], b"$1\r\nB\r\n$1\r\nD\r\n");
+    routing.take(&legs[1], replies, Ok(()));
+    assert_eq!(routing.next(deadline).unwrap(), Next::Deliver);
+    assert_eq!(came(&routing), [true, true, false, true]);
+    assert!(delivered(&routing, 4).unwrap_err().is_outage());
 }
