@@ -1,7 +1,7 @@
 # Each target sets up what it needs, in .venv of this folder, and can be run again at any time.
 #
 #   make demo               the main job on real data, with an embedded server
-#   make test               lints and all tests
+#   make test               lints and tests
 #   make test-faults        servers that die, stop and change places under load
 #   make test-airflow       the example's DAG, run by Apache Airflow in .venv-airflow
 #   make test-distributed   Feast's Spark and Ray engines, in .venv-spark and .venv-ray

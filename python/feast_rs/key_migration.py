@@ -34,8 +34,10 @@ LARGEST_BATCH = 10_000
 
 # With a rate limit there are so many pages a second, so that the load is even.
 _PAGES_PER_SECOND = 10
-# How long what may pass (a lost connection, a failover) is met by further attempts.
+# How long what may pass (a lost connection, a failover) is met by further attempts; and before
+# anything was answered, when there is most likely no server.
 _RETRY_SECONDS = 30.0
+_FIRST_SECONDS = 1.0
 # Keys that a report names of each outcome.
 _NAMED = 10
 
@@ -92,7 +94,7 @@ def migrate_keys(
         )
     client = _client_of(store)
     patience = _Patience(_RETRY_SECONDS)
-    migration = _migration(store, client, views)
+    migration = patience.run(partial(_migration, store, client, views))
     job = {
         "project": store.project,
         "delete": delete,
@@ -162,17 +164,17 @@ class _Patience:
         self._succeeded = False
 
     def run(self, work: Callable[[], T], go_on: Callable[[], bool] = lambda: True) -> T:
-        """The outcome of `work`, which is tried again while `go_on` says so. A server that never
-        answered is most likely none: that is told at once."""
+        """The outcome of `work`, which is tried again while `go_on` says so."""
         since, pause = None, 0.05
+        seconds = self._seconds if self._succeeded else min(self._seconds, _FIRST_SECONDS)
         while True:
             try:
                 outcome = work()
             except (ConnectionError, TimeoutError, ServerError) as error:
                 passing = not isinstance(error, ServerError) or _PASSING.search(str(error))
                 since = since or time.monotonic()
-                late = time.monotonic() + pause - since > self._seconds
-                if not (self._succeeded and passing) or late or not go_on():
+                late = time.monotonic() + pause - since > seconds
+                if not passing or late or not go_on():
                     raise
                 time.sleep(pause)
                 pause = min(2 * pause, 2.0)

@@ -20,8 +20,8 @@ use crate::redis::tree::Replies;
 /// The pauses before the replicas are asked.
 const PAUSES_MS: [u64; 6] = [0, 1, 5, 20, 100, 400];
 
-/// How long a replica has for an answer.
-const LIMIT: Duration = Duration::from_secs(5);
+/// How long a shard's replicas have to answer, all in all.
+const LIMIT: Duration = Duration::from_secs(1);
 
 impl Work<'_> {
     /// Those whose copy is on a replica, too, if its shard has any. The others are kept.
@@ -46,11 +46,12 @@ impl Work<'_> {
         }
         for (shard, mut waiting) in by_shard {
             let replicas = &topology.shards()[shard].replicas;
+            let end = Deadline::after(Some(LIMIT));
             for pause in PAUSES_MS {
                 std::thread::sleep(Duration::from_millis(pause));
                 (self.interrupt)()?;
                 for replica in replicas {
-                    let (arrived, missing) = self.ask(replica, waiting);
+                    let (arrived, missing) = self.ask(replica, waiting, end);
                     safe.extend(arrived);
                     waiting = missing;
                 }
@@ -71,6 +72,7 @@ impl Work<'_> {
         &self,
         replica: &Address,
         pairs: Vec<&'s Stored<'k>>,
+        end: Deadline,
     ) -> (Vec<&'s Stored<'k>>, Vec<&'s Stored<'k>>) {
         if pairs.is_empty() {
             return (Vec::new(), pairs);
@@ -84,11 +86,10 @@ impl Work<'_> {
         commands.push(&[b"READWRITE"]);
         let limit = self.deployment.config().node.max_reply_bytes;
         let mut replies = Replies::new(commands.len(), limit);
-        let deadline = Deadline::after(Some(LIMIT));
         let (sink, interrupt) = (&mut replies, self.interrupt);
         let outcome = self
             .deployment
-            .run_at(replica, &commands, sink, deadline, interrupt);
+            .run_at(replica, &commands, sink, end, interrupt);
         if outcome.is_err() {
             return (Vec::new(), pairs);
         }

@@ -125,8 +125,11 @@ def test_forced_failover(cluster: Cluster, tmp_path: Path, how: str) -> None:
                 cluster.wait_ok()
 
 
-def test_slots_migrated(cluster: Cluster, tmp_path: Path) -> None:
-    with workload(tmp_path, cluster) as load:
+# A replica of the old owner does not know what has gone, and must not be believed.
+@pytest.mark.parametrize("read_from", ["primary", "replica"])
+def test_slots_migrated(cluster: Cluster, tmp_path: Path, read_from: str) -> None:
+    fresh = read_from == "primary"
+    with workload(tmp_path, cluster, read_from=read_from, fresh=fresh) as load:
         load.run(0.5)
         slots = cluster.used_slots(0)[:50]
         for source, target in ((0, 1), (1, 2), (2, 0)):
@@ -134,9 +137,11 @@ def test_slots_migrated(cluster: Cluster, tmp_path: Path) -> None:
             load.run(0.3)
 
 
-def test_half_migrated(cluster: Cluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("read_from", ["primary", "replica"])
+def test_half_migrated(cluster: Cluster, tmp_path: Path, read_from: str) -> None:
     """A migration that stands still: every key that has moved is asked for twice."""
-    with workload(tmp_path, cluster) as load:
+    fresh = read_from == "primary"
+    with workload(tmp_path, cluster, read_from=read_from, fresh=fresh) as load:
         load.run(0.5)
         slots = cluster.used_slots(2)[:20]
         assert cluster.begin_migration(slots, 2, 0) >= len(slots) > 10
