@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
+import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from feast_rs.errors import ArgumentError, FeastRsError
+
 if TYPE_CHECKING:
     from feast import FeatureStore
+    from pydantic import ValidationError
 
 DONE, FAILED = 0, 1
 _EXIT_CODES = "exit codes: 0 done, 1 failed or something to look at, 2 wrong usage"
+# What YAML's words quote: what is in the file, or only what YAML expects there.
+_QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|['"].*""", re.DOTALL)
+_EXPECTED = re.compile(r"'(?:[]:,}>-]|<[a-z ]+>)'")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,15 +36,82 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except KeyboardInterrupt:
         return _failed("interrupted")
+    except ArgumentError as error:
+        usage: argparse.ArgumentParser = options.usage
+        usage.error(str(error))
     except Exception as error:
         if options.debug:
-            raise
-        return _failed(" ".join(str(error).split()) or type(error).__name__)
+            if all(isinstance(one, FeastRsError) for one in _chain(error)):
+                raise
+            _print_frames(error)
+        return _failed(_told(error))
 
 
 def _failed(what: str) -> int:
     print(f"feast-rs: {what}", file=sys.stderr)
     return FAILED
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error, and what led to it, the last first."""
+    seen: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in seen:
+        yield following
+        seen.append(following)
+        hidden = following.__suppress_context__
+        following = following.__cause__ or (None if hidden else following.__context__)
+
+
+def _print_frames(error: BaseException) -> None:
+    """A traceback of where, without the errors' own words, which may quote secrets."""
+    for one in reversed(list(_chain(error))):
+        print("Traceback (most recent call last):", file=sys.stderr)
+        print("".join(traceback.format_tb(one.__traceback__)), end="", file=sys.stderr)
+        print(f"{type(one).__module__}.{type(one).__qualname__}\n", file=sys.stderr)
+
+
+def _told(error: Exception) -> str:
+    """An error in one line. Feast's own quote feature_store.yaml, where passwords are, and as it
+    is once the environment's variables are in it."""
+    import yaml  # type: ignore[import-untyped, unused-ignore]
+    from pydantic import ValidationError
+
+    from feast_rs.diagnosis import wording
+
+    if isinstance(error, FeastRsError):
+        return wording.error(error)
+    for one in _chain(error):
+        if isinstance(one, yaml.YAMLError):
+            return f"feature_store.yaml: {_told_of_yaml(one)}"
+        if isinstance(one, ValidationError):
+            return f"feature_store.yaml: {'; '.join(_told_of_settings(one))}"
+    return wording.error(error)
+
+
+def _told_of_yaml(error: Exception) -> str:
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None)
+    what = _QUOTED.sub(
+        lambda quoted: quoted[0] if _EXPECTED.fullmatch(quoted[0]) else "...",
+        str(problem or "it is no YAML"),
+    )
+    mark = getattr(error, "problem_mark", None)
+    where = f"line {mark.line + 1}: " if mark is not None else ""
+    return (
+        f"{where}{what} (the line is not shown, as it may hold a secret; quote what comes from the "
+        "environment, as in '${NAME}')"
+    )
+
+
+def _told_of_settings(error: ValidationError) -> Iterator[str]:
+    from pydantic import ValidationError
+
+    for line in error.errors(include_url=False, include_input=False):
+        cause = line.get("ctx", {}).get("error")
+        if isinstance(cause, ValidationError):
+            yield from _told_of_settings(cause)
+        else:
+            yield ": ".join(filter(None, [".".join(map(str, line["loc"])), line["msg"]]))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,7 +172,7 @@ def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="SECONDS",
         help="how long each step may take (default: %(default)s)",
     )
-    parser.set_defaults(run=_doctor)
+    parser.set_defaults(run=_doctor, usage=parser)
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -139,7 +214,10 @@ def _add_migrate_keys(commands: argparse._SubParsersAction[argparse.ArgumentPars
         help="keys that are migrated together (default: %(default)s)",
     )
     parser.add_argument(
-        "--rate", type=float, metavar="N", help="keys a second at the most (default: no limit)"
+        "--rate",
+        type=float,
+        metavar="N",
+        help="keys a second to look at, at the most (default: no limit)",
     )
     parser.add_argument(
         "--state",
@@ -147,7 +225,7 @@ def _add_migrate_keys(commands: argparse._SubParsersAction[argparse.ArgumentPars
         metavar="FILE",
         help="keep in FILE how far the run has come, and go on from there if FILE is there",
     )
-    parser.set_defaults(run=_migrate_keys)
+    parser.set_defaults(run=_migrate_keys, usage=parser)
 
 
 def _migrate_keys(options: argparse.Namespace) -> int:
