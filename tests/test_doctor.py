@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -25,6 +29,7 @@ from feast_rs.__main__ import main
 from feast_rs.diagnosis import Diagnosis, Finding
 from tests.support.certificates import Certificates
 from tests.support.cluster import Cluster
+from tests.support.proxy import Proxy
 from tests.support.running import eventually
 from tests.support.sentinels import Sentinels
 from tests.support.server import RedisServer, embedded_binary, free_port, server_binary
@@ -174,6 +179,33 @@ class TestHealthy:
             for key in debugged.client().scan_iter():
                 pipe.ttl(key)
             assert all(0 < ttl <= 9999 for ttl in pipe.execute())
+
+    def test_the_commands_are_those_of_the_documents(self, tmp_path: Path) -> None:
+        text = (Path(__file__).parents[1] / "docs/doctor.md").read_text()
+        told = {
+            command.lower().replace(" ", "|")
+            for command in re.findall(r"`([A-Z -]+)`", text.split("**It reads only.**")[1])
+        }
+        server = RedisServer("--requirepass", SECRET)
+        client = server.client(password=SECRET)
+        user = ("ACL", "SETUSER", USER, "on", f">{SECRET}", "~*", "+@all")
+        login = {"username": USER, "password": SECRET, "client_name": "name", "db": 1}
+        try:
+            drivers(tmp_path, server.address, **login | {"username": "default"})
+            expiring = feature_store(
+                OURS, tmp_path, server.address, ttl_per_view=True, read_from="replica", **login
+            )
+            for more in ((), ("-acl",)):
+                client.execute_command(*user, *more)
+                client.config_resetstat()
+                feast_rs.diagnose(expiring)
+                stats = client.info("commandstats")
+                sent = {name.removeprefix("cmdstat_") for name in stats} - {"config|resetstat"}
+                assert {"hgetall", "client|setname", "command|info"} <= sent
+                assert sent <= told, sent - told
+            assert "hmget" in sent
+        finally:
+            server.close()
 
     def test_the_sample_is_bounded(self, server: RedisServer, tmp_path: Path) -> None:
         store = drivers(tmp_path, server.address, 3000)
@@ -491,6 +523,25 @@ class TestAgreement:
         assert diagnosis.hashes.sampled == 1
         assert worst(feast_rs.diagnose(other)) == {}
 
+    def test_no_key_of_a_materialized_project(self, server: RedisServer, tmp_path: Path) -> None:
+        store = drivers(tmp_path, server.address, 0)
+        store.registry.apply_materialization(
+            store.get_feature_view("stats"), store.project, NOON, NOW
+        )
+        assert "though views were" in only(feast_rs.diagnose(store), "project", "error").what
+        # Among more keys than are looked at the project's may be any of the others.
+        client = server.client()
+        with client.pipeline() as pipe:
+            for number in range(8000):
+                pipe.set(f"cache:{number}", "x")
+            pipe.execute()
+        diagnosis = feast_rs.diagnose(store, sample=1)
+        assert not diagnosis.hashes.complete
+        said = only(diagnosis, "project", "warning")
+        assert "among the keys that were seen is none of project proj" in said.what
+        assert "though views were materialized" in said.what
+        assert not found(diagnosis, "project", "error")
+
     def test_another_project_of_version_2(self, server: RedisServer, tmp_path: Path) -> None:
         drivers(tmp_path / "a", server.address, project="anders", key_version=2)
         store = drivers(tmp_path / "b", server.address, 0)
@@ -781,6 +832,141 @@ class TestDeployments:
         finally:
             replica.close()
 
+    def test_a_listed_replica_that_is_a_primary(
+        self, own_server: RedisServer, tmp_path: Path
+    ) -> None:
+        other = RedisServer()
+        try:
+            drivers(tmp_path, own_server.address)
+            for read_from in ("primary", "replica", "prefer_replica"):
+                store = feature_store(
+                    OURS,
+                    tmp_path,
+                    own_server.address,
+                    replicas=[other.address],
+                    read_from=read_from,
+                )
+                diagnosis = feast_rs.diagnose(store)
+                wrong = only(diagnosis, "role", "error")
+                assert wrong.subject == other.address
+                assert "it is a primary of its own" in wrong.what
+                assert "remove it from replicas" in wrong.advice
+                assert not diagnosis.is_healthy
+                # Nothing counts it as a replica.
+                assert not found(diagnosis, "replicas", "ok")
+                assert not found(diagnosis, "replication")
+                assert not found(diagnosis, "read-from", "info")
+            # The primary once more is no replica either, and has what is written.
+            for again in (own_server.address, f"localhost:{own_server.port}"):
+                store = feature_store(OURS, tmp_path, own_server.address, replicas=[again])
+                diagnosis = feast_rs.diagnose(store)
+                assert "connection_string itself" in only(diagnosis, "role", "warning").what
+                assert not found(diagnosis, "role", "error")
+                assert not found(diagnosis, "replicas", "ok")
+        finally:
+            other.close()
+
+    def test_a_listed_replica_of_another_server(
+        self, own_server: RedisServer, tmp_path: Path
+    ) -> None:
+        other = RedisServer()
+        servers = [other]
+
+        def following(primary: RedisServer) -> RedisServer:
+            follow = ("--replicaof", f"{primary.host} {primary.port}")
+            replica = RedisServer(*follow, "--repl-diskless-sync-delay", "0")
+            servers.append(replica)
+            eventually(_linked, replica)
+            return replica
+
+        def diagnosed(*replicas: RedisServer) -> Diagnosis:
+            listed = [replica.address for replica in replicas]
+            return feast_rs.diagnose(
+                feature_store(OURS, tmp_path, own_server.address, replicas=listed)
+            )
+
+        try:
+            drivers(tmp_path, own_server.address)
+            foreign, own = following(other), following(own_server)
+            diagnosis = diagnosed(foreign, own)
+            wrong = only(diagnosis, "role", "error")
+            assert wrong.subject == foreign.address
+            assert f"a replica of {other.address}" in wrong.what
+            assert only(diagnosis, "replication", "ok").subject == own.address
+            # Its own primary, but for another replica: that has the same rows.
+            chained = following(own)
+            diagnosis = diagnosed(own, chained)
+            assert not found(diagnosis, "role")
+            assert diagnosis.is_healthy
+            # Without a link the port that it follows tells.
+            other.kill()
+            eventually(_unlinked, foreign)
+            assert only(diagnosed(foreign), "role", "error").subject == foreign.address
+            # A link to the right one that is down is no replica of another.
+            with own_server.client() as client:
+                client.config_set("requirepass", SECRET)
+                client.execute_command("CLIENT KILL TYPE replica")
+            eventually(_unlinked, own)
+            store = feature_store(
+                OURS, tmp_path, own_server.address, replicas=[own.address], password=SECRET
+            )
+            own.client().config_set("requirepass", SECRET)
+            diagnosis = feast_rs.diagnose(store)
+            assert not found(diagnosis, "role")
+            assert own_server.address in only(diagnosis, "replication", "warning").what
+        finally:
+            for server in servers:
+                server.close()
+
+    def test_a_lag_that_is_not_known(self, own_server: RedisServer, tmp_path: Path) -> None:
+        follow = ("--replicaof", f"{own_server.host} {own_server.port}")
+        replica = RedisServer(*follow, "--repl-diskless-sync-delay", "0")
+        outside = Proxy(replica.port)
+        try:
+            eventually(_linked, replica)
+            drivers(tmp_path, own_server.address)
+
+            def diagnosed(address: str, **login: str) -> Diagnosis:
+                return feast_rs.diagnose(
+                    feature_store(
+                        OURS,
+                        tmp_path,
+                        own_server.address,
+                        replicas=[address],
+                        read_from="replica",
+                        **login,
+                    )
+                )
+
+            known = diagnosed(replica.address)
+            for check, severity in (("replication", "ok"), ("read-from", "info")):
+                assert re.search(r"\d B behind|KiB behind", only(known, check, severity).what)
+            # Its primary knows it by another address.
+            for address in (outside.address, f"localhost:{replica.port}"):
+                moved = diagnosed(address)
+                unknown = only(moved, "replication", "info")
+                assert unknown.subject == address
+                assert "not known: no primary's INFO tells it of this address" in unknown.what
+                assert "is not known" in only(moved, "read-from", "info").what
+                assert not found(moved, "replication", "ok")
+                assert not re.search("B behind", moved.to_text())
+                assert not found(moved, "role")
+                assert moved.is_healthy
+            # The primary may not be asked.
+            for server, rule in ((own_server, "-info"), (replica, "+info")):
+                server.client().execute_command(
+                    "ACL", "SETUSER", USER, "on", f">{SECRET}", "~*", "+@all", rule
+                )
+            silent = diagnosed(replica.address, username=USER, password=SECRET)
+            unknown = only(silent, "replication", "info")
+            assert f"INFO of {own_server.address} could not be asked" in unknown.what
+            assert not found(silent, "replication", "ok")
+            assert not re.search("B behind", silent.to_text())
+            assert next(s for s in silent.servers if s.role == "replica").lag_bytes is None
+        finally:
+            outside.close()
+            replica.close()
+
 
 def _no_quorum(store: FeatureStore) -> None:
     said = [f.what for f in found(feast_rs.diagnose(store), "sentinels", "error")]
@@ -790,6 +976,11 @@ def _no_quorum(store: FeatureStore) -> None:
 def _linked(replica: RedisServer) -> None:
     with replica.client() as client:
         assert client.info()["master_link_status"] == "up"
+
+
+def _unlinked(replica: RedisServer) -> None:
+    with replica.client() as client:
+        assert client.info()["master_link_status"] == "down"
 
 
 class TestCommandLine:
@@ -845,6 +1036,40 @@ class TestCommandLine:
         assert "passwort" in output.err
         assert "geheim" not in output.out + output.err
 
+    @pytest.mark.parametrize(
+        ("store", "secret", "problem"),
+        [
+            ("password: ${P}", "@s3cret", "line 7: found character ... that cannot start any"),
+            ("password: ${P}", "*s3cret", "line 7: found undefined alias ..."),
+            ("password: ${P}", "!s3cret", "line 7: could not determine a constructor"),
+            ("password: ${P}", "s3cret: x", "line 7: mapping values are not allowed here"),
+            ("password: ${P}", "[s3cret", "line 8: expected ',' or ']', but got '<stream end>'"),
+            ("password: ${P}", "!<s3cret", "line 7: expected '>', but found ..."),
+            ("password: ${P}", "s3cret\a", "special characters are not allowed"),
+            ("password: ${P}", "s3cret", "password: Extra inputs are not permitted"),
+            ("connection_string: [$P]", "s3cret", "connection_string: Input should be a valid str"),
+            ("redis_type: ${P}", "s3cret", "redis_type: Input should be 'redis', 'redis_cluster'"),
+        ],
+    )
+    @pytest.mark.parametrize("options", [[], ["--debug"]])
+    def test_what_feast_quotes(
+        self, store: str, secret: str, problem: str, options: list[str], tmp_path: Path
+    ) -> None:
+        """Feast's errors about its file hold the lines and values that are wrong."""
+        repo = repository(tmp_path, f"  {store}\n")
+        file = tmp_path / "feature_store.yaml"
+        file.write_text(file.read_text().replace(OURS, STOCK))
+        done = subprocess.run(
+            [sys.executable, "-m", "feast_rs", "doctor", repo, *options],
+            env={**os.environ, "P": secret},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 1
+        assert problem in done.stderr.splitlines()[-1]
+        assert "s3cret" not in done.stdout + done.stderr
+        assert ("load_repo_config" in done.stderr) == bool(options)
+
     def test_another_online_store(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "feature_store.yaml").write_text(
             f"project: proj\nprovider: local\nregistry: {tmp_path}/registry.db\n"
@@ -860,6 +1085,21 @@ class TestCommandLine:
         with pytest.raises(SystemExit) as stopped:
             main(["doctor", str(tmp_path), *options])
         assert stopped.value.code == 2
+
+    @pytest.mark.parametrize(
+        "options",
+        [["--sample", "-1"], ["--timeout", "0"], ["--timeout", "nan"], ["--timeout=0", "--debug"]],
+    )
+    def test_values_out_of_range(
+        self, options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        repo = repository(tmp_path, "  connection_string: 127.0.0.1:1\n")
+        with pytest.raises(SystemExit) as stopped:
+            main(["doctor", repo, *options])
+        assert stopped.value.code == 2
+        error = capsys.readouterr().err
+        assert error.startswith("usage: feast-rs doctor")
+        assert f"error: {options[0].strip('-').partition('=')[0]} is a" in error
 
     def test_help(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as stopped:

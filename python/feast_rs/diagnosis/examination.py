@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from feast_rs import _core
 from feast_rs.config import RedisOnlineStoreConfig, redis_settings
-from feast_rs.diagnosis import configuration, hashes, topology, wording
+from feast_rs.diagnosis import configuration, hashes, replication, topology, wording
 from feast_rs.diagnosis.definitions import Definitions, read_definitions
 from feast_rs.diagnosis.findings import Diagnosis, Findings, ServerReport
 from feast_rs.diagnosis.key_agreement import examine_keys
@@ -160,10 +160,14 @@ class _Examination:
         for findings in self._at_once(self._servers, key):
             found.extend(findings)
         topology.examine_kind(self._effective, self._servers, found)
-        topology.examine_shards(settings, reports, found)
-        topology.examine_replication(self._servers, self._effective["read_from"], found)
-        if reports:
-            topology.examine_reads(self._effective["read_from"], reports, found)
+        foreign = replication.examine_listed(self._effective, self._servers, found)
+        own = [server for server in self._servers if server not in foreign]
+        read_from = self._effective["read_from"]
+        topology.examine_shards(settings, [server.report for server in own], found)
+        replication.examine_replication(own, read_from, found)
+        # Of reads that go to others' servers enough is said.
+        if reports and (not foreign or read_from == "primary"):
+            topology.examine_reads(read_from, reports, found)
         configuration.examine_measured(self._effective, reports, found)
 
     def _server(self, report: ServerReport) -> Server:

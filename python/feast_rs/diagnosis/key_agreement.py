@@ -67,9 +67,12 @@ def _examine_project(
     else:
         what = f"{seen} of project {project}"
         advice = "Materialize, and see that the writers use these servers and this database (db)."
-    if any(view.is_materialized for view in definitions.views.values()):
-        found.error("project", None, f"{what}, though views were materialized", advice)
-    elif others:
+    is_materialized = any(view.is_materialized for view in definitions.views.values())
+    if is_materialized:
+        what = f"{what}, though views were materialized"
+    if is_materialized and complete:
+        found.error("project", None, what, advice)
+    elif is_materialized or others:
         found.warning("project", None, what, advice)
     else:
         found.info("project", None, what, advice)

@@ -13,8 +13,6 @@ from feast_rs.diagnosis.servers import Server
 from feast_rs.errors import FeastRsError, ServerError
 
 SLOTS = 16384
-_LAG_SECONDS = 5
-_LAG_BYTES = 4 << 20
 
 
 def discover(client: _core.Client, settings: dict[str, Any], found: Findings) -> list[ServerReport]:
@@ -177,61 +175,14 @@ def examine_reads(read_from: str, servers: Sequence[ServerReport], found: Findin
         )
         return
     lags = [server.lag_bytes for server in serving if server.lag_bytes is not None]
+    unknown = len(serving) - len(lags)
     behind = f", {wording.size(max(lags))} behind at the most now" if lags else ""
+    if unknown:
+        whose = f" of {unknown}" if lags else ""
+        behind += f", how far behind{whose} is not known"
     found.info(
         "read-from",
         None,
         f"read_from is {read_from}: a row may be read shortly after it was written and not be "
         f"there yet ({wording.count(len(serving), 'replica')}{behind})",
     )
-
-
-def examine_replication(servers: Sequence[Server], read_from: str, found: Findings) -> None:
-    """How far the replicas are behind, by what their primaries say."""
-    by_address = {server.address: server for server in servers}
-    for primary in servers:
-        if primary.facts.get("role") != "master":
-            continue
-        offset = primary.number("master_repl_offset")
-        for name, line in primary.facts.items():
-            if not (name.startswith("slave") and name[5:].isdigit()):
-                continue
-            entry = dict(part.partition("=")[::2] for part in line.split(","))
-            host = entry.get("ip", "")
-            host = f"[{host}]" if ":" in host else host
-            replica = by_address.get(f"{host}:{entry.get('port', '')}")
-            if replica is None or offset is None:
-                continue
-            replica.report.lag_bytes = max(0, offset - int(entry.get("offset", offset)))
-            replica.report.lag_seconds = int(entry.get("lag", 0))
-    for server in servers:
-        if server.report.role == "replica":
-            _examine_replica(server, read_from, found)
-
-
-def _examine_replica(server: Server, read_from: str, found: Findings) -> None:
-    report = server.report
-    if server.facts.get("role") != "slave":
-        return
-    if server.facts.get("master_link_status") != "up":
-        away = server.facts.get("master_link_down_since_seconds", "?")
-        what = f"it has lost its primary, {away} s ago, and its data grows old"
-        advice = "See both servers' logs, and masterauth if the primary wants a password."
-        if read_from == "primary":
-            found.warning("replication", server.address, what, advice)
-        else:
-            found.error("replication", server.address, f"{what}; reads go there", advice)
-    elif (report.lag_seconds or 0) > _LAG_SECONDS or (report.lag_bytes or 0) > _LAG_BYTES:
-        found.warning(
-            "replication",
-            server.address,
-            f"it is {wording.size(report.lag_bytes or 0)} behind its primary, and told so "
-            f"{report.lag_seconds or 0} s ago",
-            "Write at a lower rate, or look at the replica's CPU and network.",
-        )
-    else:
-        found.ok(
-            "replication",
-            server.address,
-            f"{wording.size(report.lag_bytes or 0)} behind its primary",
-        )
