@@ -308,3 +308,34 @@ def test_a_write_that_is_refused(own_server: RedisServer, tmp_path: Path) -> Non
     admin.hdel(redis_key(3), hash_field("rate"))
     fill(store)
     check(store, read_blocking)
+
+
+def test_a_stalled_server_costs_a_set_amount(server: RedisServer, tmp_path: Path) -> None:
+    """What waits for it is bounded by `max_pending_bytes`, and the rest is told at once."""
+    filled_store(tmp_path, server.address)
+    settings = {"max_pending_bytes": 100_000, "request_timeout_ms": 1000}
+    store = open_store(tmp_path, server.address, **settings)
+    check(store, read_blocking)
+    server.pause()
+    try:
+        begin = time.monotonic()
+        # Some 3 kB of commands each.
+        outcomes: list[tuple[float, str]] = []
+        assert in_threads(100, lambda: outcomes.append(timed(store))) == [None] * 100
+        took = time.monotonic() - begin
+    finally:
+        server.resume()
+    assert took < 1 + 2 * TOLERANCE
+    refused = [seconds for seconds, words in outcomes if "max_pending_bytes = 100000" in words]
+    late = [seconds for seconds, words in outcomes if "request_timeout_ms = 1000" in words]
+    assert len(refused) + len(late) == len(outcomes)
+    assert 10 < len(late) < 60
+    assert max(refused) < TOLERANCE
+    eventually(lambda: check(store, read_blocking))
+
+
+def timed(store: FeatureStore) -> tuple[float, str]:
+    begin = time.monotonic()
+    with pytest.raises(feast_rs.TimeoutError) as raised:
+        read_blocking(store, range(50))
+    return time.monotonic() - begin, str(raised.value)

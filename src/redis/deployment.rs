@@ -111,7 +111,7 @@ impl Deployment {
         if commands.is_empty() {
             return Ok(());
         }
-        let outcome = self.reserve(commands).and_then(|_reserved| {
+        let outcome = self.reserve(commands, purpose).and_then(|_reserved| {
             if self.is_direct(purpose) {
                 self.run_direct(commands, sink, purpose, deadline, interrupt)
             } else {
@@ -134,7 +134,7 @@ impl Deployment {
         if commands.is_empty() {
             return Ok(());
         }
-        let outcome = match self.reserve(commands) {
+        let outcome = match self.reserve(commands, purpose) {
             Err(error) => Err(error),
             Ok(_reserved) if self.is_direct(purpose) => {
                 self.run_direct_async(commands, sink, purpose, deadline)
@@ -438,8 +438,10 @@ impl Deployment {
     /// # Errors
     /// [`ErrorKind::Timeout`] when there are too many, so that a server that does not answer costs
     /// no more memory than that.
-    fn reserve(&self, commands: &Commands) -> Result<Reserved<'_>> {
-        let bytes = commands.byte_len();
+    fn reserve(&self, commands: &Commands, purpose: Purpose) -> Result<Reserved<'_>> {
+        // Spread over servers they are copied.
+        let copies = if self.is_direct(purpose) { 1 } else { 2 };
+        let bytes = copies * commands.byte_len();
         let reserved = Reserved {
             pending: &self.pending,
             bytes,

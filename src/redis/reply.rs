@@ -43,6 +43,8 @@ pub trait ReplySink {
 #[derive(Debug, Default)]
 pub struct ReplyBuffer {
     bytes: Vec<u8>,
+    /// How many there are to be at first.
+    room: usize,
     filled: usize,
     limit: usize,
 }
@@ -97,7 +99,8 @@ impl ReplyBuffer {
         // Room for the whole reply, so that the last read need not grow the buffer.
         let room = (expected + expected / 16 + READ_BYTES).min(limit);
         Self {
-            bytes: take_spare(room).unwrap_or_else(|| vec![0; room]),
+            bytes: Vec::new(),
+            room,
             filled: 0,
             limit,
         }
@@ -113,6 +116,10 @@ impl ReplyBuffer {
     /// Room for the next read; at least as much as half of what is there, so that a long reply is
     /// not moved often.
     pub fn space(&mut self) -> Result<&mut [u8]> {
+        // Not before: a request that waits for its turn costs no more than its commands.
+        if self.bytes.is_empty() {
+            self.bytes = take_spare(self.room).unwrap_or_else(|| vec![0; self.room]);
+        }
         if self.bytes.len().min(self.limit) - self.filled < READ_BYTES / 4 {
             let wanted = (self.filled + (self.filled / 2).max(READ_BYTES)).min(self.limit);
             if wanted <= self.filled {
