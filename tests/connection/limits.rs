@@ -6,9 +6,10 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use _core::error::{Error, ErrorKind};
+use _core::error::{Error, ErrorKind, Result};
 use _core::redis::Deadline;
 use _core::redis::pool::Pool;
+use _core::redis::reply::ReplySink;
 use serde_json::json;
 
 use crate::faults::{hear, play};
@@ -294,6 +295,52 @@ fn preparing_ends_on_time() {
         message.contains("2 attempts to connect are hanging"),
         "{message}"
     );
+}
+
+/// Takes replies in, a millisecond for each of the reads, and keeps none.
+struct Slow(Vec<u8>);
+
+impl ReplySink for Slow {
+    fn space(&mut self) -> Result<&mut [u8]> {
+        Ok(&mut self.0)
+    }
+
+    fn advance(&mut self, _n: usize) -> Result<()> {
+        std::thread::sleep(Duration::from_millis(1));
+        Ok(())
+    }
+
+    fn replies(&self) -> usize {
+        0
+    }
+}
+
+#[test]
+fn a_reply_that_never_pauses_ends_on_time() {
+    let (port, _) = play(|_, stream| {
+        hear(stream);
+        while stream.write_all(&[b'x'; 1 << 16]).is_ok() {}
+    });
+    let pool = pool_at(port, &json!({}));
+    let limit = Duration::from_millis(60);
+    let commands = command(&[b"PING"]);
+    let sink = || Slow(vec![0; 1024]);
+    on_time(limit, "taking in", || {
+        let deadline = Deadline::after(Some(limit));
+        let outcome = pool.run(&commands, &mut sink(), deadline, &|| Ok(()));
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Timeout);
+    });
+    // The task's thread is the one that looks at the clock, too.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    on_time(limit, "taking in, async", || {
+        let deadline = Deadline::after(Some(limit));
+        let mut sink = sink();
+        let outcome = runtime.block_on(pool.run_async(&commands, &mut sink, deadline));
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Timeout);
+    });
 }
 
 #[test]
