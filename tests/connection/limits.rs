@@ -1,5 +1,6 @@
 //! Time limits, and signals while waiting.
 
+use std::fs::File;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
@@ -295,6 +296,45 @@ fn preparing_ends_on_time() {
         message.contains("2 attempts to connect are hanging"),
         "{message}"
     );
+
+    // Nor do those of a runtime, which are counted by themselves.
+    let runtime = runtime();
+    let attempt = |limit| {
+        let start = Instant::now();
+        let deadline = Deadline::after(Some(Duration::from_millis(limit)));
+        let commands = command(&[b"PING"]);
+        let mut replies = Replies::default();
+        let outcome = runtime.block_on(pool.run_async(&commands, &mut replies, deadline));
+        (outcome.unwrap_err(), start.elapsed())
+    };
+    for _ in 0..2 {
+        let (error, _) = attempt(30);
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    }
+    for _ in 0..20 {
+        let (error, took) = attempt(5000);
+        assert_eq!(
+            (error.kind(), error.to_string()),
+            (ErrorKind::Connection, message.clone())
+        );
+        assert!(took < LATE, "{took:?}");
+    }
+
+    // There is room again once they have ended: the first finds the pipe's end, the others a file.
+    let writer = File::options().read(true).write(true).open(&pipe).unwrap();
+    let file = directory.path().join("other.pem");
+    std::fs::write(&file, "no certificate").unwrap();
+    std::fs::rename(&file, &pipe).unwrap();
+    drop(writer);
+    let end = Instant::now() + Duration::from_secs(5);
+    while (attempt(5000).0.kind(), fails(&pool, 5000).0) != (ErrorKind::Config, ErrorKind::Config) {
+        assert!(
+            Instant::now() < end,
+            "{} {:?}",
+            attempt(5000).0,
+            fails(&pool, 5000)
+        );
+    }
 }
 
 /// Takes replies in, a millisecond for each of the reads, and keeps none.
