@@ -27,6 +27,7 @@ use std::sync::atomic::AtomicUsize;
 
 pub use self::asynchronous::AsyncConnection;
 use self::asynchronous::Unwelcome;
+pub(in crate::redis) use self::attempt::Attempt;
 pub(in crate::redis) use self::bell::Bell;
 pub use self::blocking::Connection;
 pub(in crate::redis) use self::blocking::Talk;
