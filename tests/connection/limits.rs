@@ -359,7 +359,7 @@ impl ReplySink for Slow {
 fn a_reply_that_never_pauses_ends_on_time() {
     let (port, _) = play(|_, stream| {
         hear(stream);
-        while stream.write_all(&[b'x'; 1 << 16]).is_ok() {}
+        while stream.write_all(&[b'x'; 1 << 14]).is_ok() {}
     });
     let pool = pool_at(port, &json!({}));
     let limit = Duration::from_millis(60);
