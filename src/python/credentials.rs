@@ -1,7 +1,6 @@
 //! A Python callable that issues credentials.
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, SyncSender};
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -9,7 +8,7 @@ use pyo3::prelude::*;
 use crate::error::{Error, ErrorKind, Result};
 use crate::redis::config::deployment::ProviderSettings;
 use crate::redis::config::{Credentials, Secret};
-use crate::redis::credentials::{CredentialProvider, Issued};
+use crate::redis::credentials::{CredentialProvider, Issued, Promise};
 
 /// The callable that `credential_provider` names, which is imported when it is first asked.
 ///
@@ -21,6 +20,8 @@ pub struct PythonProvider {
     start_thread: Py<PyAny>,
     /// `feast_rs.credentials.answer`.
     answer: Py<PyAny>,
+    /// `feast_rs.credentials.logger.warning`.
+    warn: Py<PyAny>,
 }
 
 impl PythonProvider {
@@ -31,65 +32,66 @@ impl PythonProvider {
             settings: settings.clone(),
             start_thread: function("_thread", "start_new_thread")?.unbind(),
             answer: function("feast_rs.credentials", "answer")?.unbind(),
+            warn: function("feast_rs.credentials", "logger")?
+                .getattr("warning")?
+                .unbind(),
         }))
-    }
-
-    fn failure(&self, kind: ErrorKind, message: &str) -> Error {
-        let function = &self.settings.function;
-        Error::new(kind, format!("credential_provider {function}: {message}"))
     }
 }
 
 impl CredentialProvider for PythonProvider {
-    fn fetch(&self) -> Result<Issued> {
-        let (sender, receiver) = mpsc::sync_channel(1);
+    fn name(&self) -> String {
+        format!("credential_provider {}", self.settings.function)
+    }
+
+    fn ask(self: Arc<Self>, promise: Promise) -> Result<()> {
+        let username = self.settings.username.clone();
         let started = Python::try_attach(|py| {
-            let promise = Py::new(py, CredentialPromise(sender))?;
+            let promise = Py::new(py, CredentialPromise { promise, username })?;
             let arguments = (&self.settings.function, promise);
             self.start_thread
                 .call1(py, (self.answer.bind(py), arguments))
         });
-        match started {
-            Some(Ok(_)) => {}
-            Some(Err(error)) => {
-                let message = format!("no thread can be started for it: {error}");
-                return Err(self.failure(ErrorKind::Connection, &message));
-            }
-            None => return Err(self.failure(ErrorKind::Connection, "Python is ending")),
-        }
-        match receiver.recv() {
-            Ok(Said::Issued(username, password, life)) => Ok(Issued {
-                credentials: Credentials {
-                    username: username.or_else(|| self.settings.username.clone()),
-                    password,
-                },
-                expires_in: life,
-            }),
-            Ok(Said::Failed(kind, message)) => Err(self.failure(kind, &message)),
-            Err(_) => Err(self.failure(ErrorKind::Connection, "its thread ended")),
-        }
+        let message = match started {
+            Some(Ok(_)) => return Ok(()),
+            Some(Err(error)) => format!("no thread can be started for it: {error}"),
+            None => "Python is ending".to_owned(),
+        };
+        Err(Error::new(ErrorKind::Connection, message))
     }
-}
 
-enum Said {
-    Issued(Option<Secret>, Secret, Option<Duration>),
-    Failed(ErrorKind, String),
+    /// Python's thread logs what it answers, and has not.
+    fn unheard(&self, error: &Error) {
+        let format = "credential_provider %s: %s";
+        let arguments = (format, &self.settings.function, error.to_string());
+        let _ = Python::try_attach(|py| {
+            self.start_thread
+                .call1(py, (self.warn.bind(py), arguments))
+                .map(drop)
+        });
+    }
 }
 
 /// Takes what a provider answers.
 #[pyclass(frozen, module = "feast_rs._core")]
-pub struct CredentialPromise(SyncSender<Said>);
+pub struct CredentialPromise {
+    promise: Promise,
+    /// The user, unless the provider names one.
+    username: Option<Secret>,
+}
 
 #[pymethods]
 impl CredentialPromise {
     /// The provider has issued a password, for a user perhaps, that lives so many seconds.
     fn keep(&self, username: Option<String>, password: String, seconds: Option<f64>) {
-        let life = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        self.say(Said::Issued(
-            username.map(Secret::from),
-            password.into(),
-            life,
-        ));
+        let username = username.map(Secret::from);
+        self.promise.keep(Ok(Issued {
+            credentials: Credentials {
+                username: username.or_else(|| self.username.clone()),
+                password: password.into(),
+            },
+            expires_in: seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+        }));
     }
 
     /// The provider has failed, which is the configuration's fault or not.
@@ -99,13 +101,6 @@ impl CredentialPromise {
         } else {
             ErrorKind::Connection
         };
-        self.say(Said::Failed(kind, message));
-    }
-}
-
-impl CredentialPromise {
-    fn say(&self, said: Said) {
-        // Never waits: there is room for one. Nobody listens any more if this fails.
-        let _ = self.0.try_send(said);
+        self.promise.keep(Err(Error::new(kind, message)));
     }
 }

@@ -9,6 +9,7 @@
 //! have replies to come that nobody waits for.
 
 mod asynchronous;
+mod attempt;
 mod bell;
 mod blocking;
 mod exchange;
@@ -24,16 +25,16 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use rustls::ClientConfig;
-
 pub use self::asynchronous::AsyncConnection;
 use self::asynchronous::Unwelcome;
+pub(in crate::redis) use self::attempt::Attempt;
 pub(in crate::redis) use self::bell::Bell;
 pub use self::blocking::Connection;
 pub(in crate::redis) use self::blocking::Talk;
 use self::handshake::Handshake;
 pub(in crate::redis) use self::opening::Opening;
 use self::patience::Patience;
+use self::preparation::Prepared;
 pub(in crate::redis) use self::wait::{Progress, Wait};
 use super::config::{Address, RedisConfig};
 use super::credentials::Login;
@@ -60,6 +61,8 @@ pub struct Connector {
     config: Arc<RedisConfig>,
     /// Threads that read the files of TLS, or resolve the server's name.
     preparing: Arc<AtomicUsize>,
+    /// The same for tasks; these have a pool of their own.
+    preparing_async: Arc<AtomicUsize>,
 }
 
 impl Connector {
@@ -69,6 +72,7 @@ impl Connector {
         Self {
             config,
             preparing: Arc::default(),
+            preparing_async: Arc::default(),
         }
     }
 
@@ -80,7 +84,7 @@ impl Connector {
 
     /// Opens a connection and logs in, within the connect timeout and `deadline`, on a tokio runtime
     /// with I/O and time.
-    pub async fn connect_async(&self, deadline: Deadline) -> Result<AsyncConnection> {
+    pub async fn connect_async(self: &Arc<Self>, deadline: Deadline) -> Result<AsyncConnection> {
         let patience = Patience::to_connect(&self.config, deadline);
         let login = match self.config.credentials.newest() {
             Some(login) => login,
@@ -117,12 +121,13 @@ impl Connector {
     }
 
     async fn open_async(
-        &self,
+        self: &Arc<Self>,
         login: Login,
         patience: &Patience,
     ) -> Result<AsyncConnection, Unwelcome> {
-        let tls = self.tls_async(patience).await?;
-        let opened = AsyncConnection::open(&self.config, tls.clone(), patience).await;
+        let prepared = Prepared::by_task(self, patience).await?;
+        let tls = prepared.tls.clone();
+        let opened = AsyncConnection::open(&self.config, prepared, patience).await;
         let greeted = match opened {
             Ok(mut connection) => {
                 let handshake = Handshake::new(&self.config, login);
@@ -137,24 +142,6 @@ impl Connector {
             files.distrust(client);
         }
         greeted
-    }
-
-    /// The machine's certificates are tens of milliseconds of reading and parsing, too long for a
-    /// thread that other requests share.
-    async fn tls_async(&self, patience: &Patience) -> Result<Option<Arc<ClientConfig>>> {
-        let Some(files) = &self.config.tls else {
-            return Ok(None);
-        };
-        if let Some(client) = files.at_hand() {
-            return Ok(Some(client));
-        }
-        let files = files.clone();
-        let reading = tokio::task::spawn_blocking(move || files.client());
-        let read = patience
-            .bound(async { reading.await.map_err(io::Error::other) })
-            .await;
-        read.map_err(|error| failure(patience.address(), error))?
-            .map(Some)
     }
 
     /// What the provider says when it is asked for credentials newer than `generation`.

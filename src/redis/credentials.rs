@@ -8,6 +8,7 @@
 //! login was refused, ever waits for a provider.
 
 mod issuer;
+mod question;
 #[cfg(test)]
 mod tests;
 
@@ -17,8 +18,10 @@ use std::time::Duration;
 
 use self::issuer::Issuer;
 pub(in crate::redis) use self::issuer::Request;
+use self::question::ANSWER_LIMIT;
+pub use self::question::Promise;
 use super::config::Credentials;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What a [`CredentialProvider`] issues.
 #[derive(Clone, Debug)]
@@ -31,9 +34,15 @@ pub struct Issued {
 
 /// Issues credentials that expire.
 pub trait CredentialProvider: Send + Sync {
-    /// Asks for credentials, for as long as it takes: it is called by a thread of its own. An error
-    /// tells which provider it is of, and no secret.
-    fn fetch(&self) -> Result<Issued>;
+    /// What errors call it.
+    fn name(&self) -> String;
+
+    /// Begins to ask for credentials, and does not wait for them: another thread keeps the promise,
+    /// which is waited for up to a minute. An error is why it cannot begin. No error tells a secret.
+    fn ask(self: Arc<Self>, promise: Promise) -> Result<()>;
+
+    /// Takes note that a question failed without an answer.
+    fn unheard(&self, _error: &Error) {}
 }
 
 /// Where credentials come from. Clones share what a provider has issued.
@@ -64,7 +73,11 @@ impl CredentialSource {
     /// A provider's credentials, used for `refresh` at the most. Does not ask it yet, nor starts a
     /// thread.
     pub fn provided(provider: Arc<dyn CredentialProvider>, refresh: Duration) -> Self {
-        Self::Provided(Provided(Arc::new(Issuer::new(provider, refresh))))
+        Self::Provided(Provided(Arc::new(Issuer::new(
+            provider,
+            refresh,
+            ANSWER_LIMIT,
+        ))))
     }
 
     /// The credentials that are written down.
@@ -103,7 +116,7 @@ impl CredentialSource {
     }
 
     /// Asks the provider, if there is one, for credentials that are newer than `generation`. `wake`
-    /// is called when it has answered.
+    /// is called when it has answered, unless the request is dropped before.
     pub(in crate::redis) fn request(
         &self,
         generation: u64,

@@ -1,14 +1,16 @@
 //! Time limits, and signals while waiting.
 
+use std::fs::File;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use _core::error::{Error, ErrorKind};
+use _core::error::{Error, ErrorKind, Result};
 use _core::redis::Deadline;
 use _core::redis::pool::Pool;
+use _core::redis::reply::ReplySink;
 use serde_json::json;
 
 use crate::faults::{hear, play};
@@ -294,6 +296,91 @@ fn preparing_ends_on_time() {
         message.contains("2 attempts to connect are hanging"),
         "{message}"
     );
+
+    // Nor do those of a runtime, which are counted by themselves.
+    let runtime = runtime();
+    let attempt = |limit| {
+        let start = Instant::now();
+        let deadline = Deadline::after(Some(Duration::from_millis(limit)));
+        let commands = command(&[b"PING"]);
+        let mut replies = Replies::default();
+        let outcome = runtime.block_on(pool.run_async(&commands, &mut replies, deadline));
+        (outcome.unwrap_err(), start.elapsed())
+    };
+    for _ in 0..2 {
+        let (error, _) = attempt(30);
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    }
+    for _ in 0..20 {
+        let (error, took) = attempt(5000);
+        assert_eq!(
+            (error.kind(), error.to_string()),
+            (ErrorKind::Connection, message.clone())
+        );
+        assert!(took < LATE, "{took:?}");
+    }
+
+    // There is room again once they have ended: the first finds the pipe's end, the others a file.
+    let writer = File::options().read(true).write(true).open(&pipe).unwrap();
+    let file = directory.path().join("other.pem");
+    std::fs::write(&file, "no certificate").unwrap();
+    std::fs::rename(&file, &pipe).unwrap();
+    drop(writer);
+    let end = Instant::now() + Duration::from_secs(5);
+    while (attempt(5000).0.kind(), fails(&pool, 5000).0) != (ErrorKind::Config, ErrorKind::Config) {
+        assert!(
+            Instant::now() < end,
+            "{} {:?}",
+            attempt(5000).0,
+            fails(&pool, 5000)
+        );
+    }
+}
+
+/// Takes replies in, a millisecond for each of the reads, and keeps none.
+struct Slow(Vec<u8>);
+
+impl ReplySink for Slow {
+    fn space(&mut self) -> Result<&mut [u8]> {
+        Ok(&mut self.0)
+    }
+
+    fn advance(&mut self, _n: usize) -> Result<()> {
+        std::thread::sleep(Duration::from_millis(1));
+        Ok(())
+    }
+
+    fn replies(&self) -> usize {
+        0
+    }
+}
+
+#[test]
+fn a_reply_that_never_pauses_ends_on_time() {
+    let (port, _) = play(|_, stream| {
+        hear(stream);
+        while stream.write_all(&[b'x'; 1 << 14]).is_ok() {}
+    });
+    let pool = pool_at(port, &json!({}));
+    let limit = Duration::from_millis(60);
+    let commands = command(&[b"PING"]);
+    let sink = || Slow(vec![0; 1024]);
+    on_time(limit, "taking in", || {
+        let deadline = Deadline::after(Some(limit));
+        let outcome = pool.run(&commands, &mut sink(), deadline, &|| Ok(()));
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Timeout);
+    });
+    // The task's thread is the one that looks at the clock, too.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    on_time(limit, "taking in, async", || {
+        let deadline = Deadline::after(Some(limit));
+        let mut sink = sink();
+        let outcome = runtime.block_on(pool.run_async(&commands, &mut sink, deadline));
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Timeout);
+    });
 }
 
 #[test]

@@ -8,7 +8,7 @@ use _core::error::{Error, ErrorKind, Result};
 use _core::redis::Deadline;
 use _core::redis::config::deployment::DeploymentConfig;
 use _core::redis::config::{Credentials, Secret};
-use _core::redis::credentials::{CredentialProvider, Issued};
+use _core::redis::credentials::{CredentialProvider, Issued, Promise};
 use _core::redis::pool::Pool;
 use serde_json::json;
 
@@ -47,8 +47,19 @@ impl Vault {
 }
 
 impl CredentialProvider for Vault {
-    fn fetch(&self) -> Result<Issued> {
+    fn name(&self) -> String {
+        "tests.vault".to_owned()
+    }
+
+    fn ask(self: Arc<Self>, promise: Promise) -> Result<()> {
         self.questions.fetch_add(1, Ordering::SeqCst);
+        std::thread::spawn(move || promise.keep(self.answer()));
+        Ok(())
+    }
+}
+
+impl Vault {
+    fn answer(&self) -> Result<Issued> {
         let pause = *self.pause.lock().unwrap();
         std::thread::sleep(pause);
         if self.sealed.load(Ordering::SeqCst) {
@@ -166,13 +177,13 @@ fn a_provider_that_fails_or_is_slow_at_first() {
     let (kind, message, took) = fails(&pool, 5000);
     assert_eq!(
         (kind, message.as_str()),
-        (ErrorKind::Connection, "the vault is sealed")
+        (ErrorKind::Connection, "tests.vault: the vault is sealed")
     );
     assert!(took < Duration::from_millis(500), "{took:?}");
     let asynchronous = runtime()
         .block_on(ask_async(&pool, &[b"PING"]))
         .unwrap_err();
-    assert_eq!(asynchronous.to_string(), "the vault is sealed");
+    assert_eq!(asynchronous.to_string(), message);
     // The limit holds while it thinks.
     vault.sealed.store(false, Ordering::SeqCst);
     *vault.pause.lock().unwrap() = Duration::from_secs(1);
@@ -192,6 +203,27 @@ fn a_provider_that_fails_or_is_slow_at_first() {
     assert_eq!(late.0.kind(), ErrorKind::Timeout, "{}", late.0);
     assert!((190..350).contains(&late.1.as_millis()), "{:?}", late.1);
     assert_eq!(ping(&pool).unwrap(), pong());
+}
+
+/// How many files, sockets and pipes this process has open.
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[test]
+fn a_provider_that_hangs_uses_up_no_descriptors() {
+    let vault = Vault::new("one", None);
+    *vault.pause.lock().unwrap() = Duration::from_secs(600);
+    let (_server, pool, _admin) = guarded(&vault, json!({}));
+    let before = descriptors();
+    for _ in 0..500 {
+        let (kind, message, _) = fails(&pool, 2);
+        assert_eq!(kind, ErrorKind::Timeout, "{message}");
+    }
+    // A pipe of each would be 1000. Other tests open some meanwhile.
+    let after = descriptors();
+    assert!(after < before + 300, "{before}, then {after}");
+    assert_eq!(vault.questions(), 1);
 }
 
 /// Eight threads and sixteen tasks, while the password changes four times.

@@ -1,12 +1,12 @@
 //! A connection whose task waits.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use rustls::ClientConfig;
-use socket2::SockRef;
+use socket2::{SockAddr, SockRef};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -14,6 +14,7 @@ use super::exchange::{Exchange, Step};
 use super::handshake::Handshake;
 use super::opening::KNOCK;
 use super::patience::Patience;
+use super::preparation::Prepared;
 use super::socket::{has_ended, prepare};
 use super::{Health, failure, located, unreachable};
 use crate::error::{Error, Result};
@@ -61,16 +62,18 @@ impl From<Error> for Unwelcome {
 impl AsyncConnection {
     pub(super) async fn open(
         config: &Arc<RedisConfig>,
-        tls: Option<Arc<ClientConfig>>,
+        prepared: Prepared,
         patience: &Patience,
     ) -> Result<Self> {
         let address = &config.address;
-        let stream = patience.bound(reach(config, patience)).await;
+        let stream = patience
+            .bound(reach(config, prepared.addresses, patience))
+            .await;
         let stream = stream.map_err(|error| match error.downcast::<Error>() {
             Ok(error) => error,
             Err(error) => unreachable(address, &error),
         })?;
-        let stream = match (stream, tls, &config.tls) {
+        let stream = match (stream, prepared.tls, &config.tls) {
             (Stream::Tcp(stream), Some(client), Some(settings)) => {
                 let name = settings.server_name(address)?;
                 let session = TlsConnector::from(client).connect(name, stream);
@@ -219,9 +222,13 @@ async fn write_all(
 }
 
 /// The first of the server's addresses that answers. Each gets its share of the time.
-async fn reach(config: &RedisConfig, patience: &Patience) -> io::Result<Stream> {
-    let (host, port) = match &config.address {
-        Address::Unix(path) => loop {
+async fn reach(
+    config: &RedisConfig,
+    addresses: VecDeque<SockAddr>,
+    patience: &Patience,
+) -> io::Result<Stream> {
+    if let Address::Unix(path) = &config.address {
+        loop {
             match UnixStream::connect(path).await {
                 // The backlog is full, and nothing tells when there is room again.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -229,10 +236,9 @@ async fn reach(config: &RedisConfig, patience: &Patience) -> io::Result<Stream> 
                 }
                 result => return result.map(Stream::Unix),
             }
-        },
-        Address::Tcp { host, port } => (host.as_str(), *port),
-    };
-    let addresses: Vec<_> = lookup_host((host, port)).await?.collect();
+        }
+    }
+    let addresses: Vec<_> = addresses.iter().filter_map(SockAddr::as_socket).collect();
     let mut failed = io::Error::other("the host has no address");
     for (tried, address) in addresses.iter().enumerate() {
         let connecting = TcpStream::connect(address);

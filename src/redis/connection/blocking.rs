@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::PollFlags;
 
@@ -19,9 +19,6 @@ use crate::redis::config::RedisConfig;
 use crate::redis::credentials::Login;
 use crate::redis::deadline::Deadline;
 use crate::redis::reply::ReplySink;
-
-/// How long after its time limit a call still takes in what its socket holds.
-const GRACE: Duration = Duration::from_millis(1);
 
 /// How many bytes one connection takes in before it is the others' turn.
 const SHARE: usize = 1 << 20;
@@ -169,8 +166,7 @@ impl Talk {
         loop {
             let step = self.exchange.step(commands, sink.replies())?;
             // Nothing is waited for any more, but what is there is taken in.
-            let over = |until: Instant| until + GRACE <= self.since;
-            if step != Step::Done && self.patience.until(self.since).is_some_and(over) {
+            if step != Step::Done && self.patience.is_over(self.since) {
                 return Err(self.patience.expired());
             }
             let done = match step {

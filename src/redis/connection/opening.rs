@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,13 +15,12 @@ use super::bell::Bell;
 use super::blocking::{Connection, Talk};
 use super::handshake::{Greeting, Handshake};
 use super::patience::Patience;
-use super::preparation::{Preparation, Prepared};
+use super::preparation::{Near, Preparation, Prepared};
 use super::session::Session;
 use super::socket::Socket;
 use super::wait::{Progress, Wait};
 use super::{Connector, failure, newer, unreachable};
 use crate::error::{Error, Result};
-use crate::redis::config::{Address, RedisConfig};
 use crate::redis::credentials::{Login, Request};
 use crate::redis::deadline::Deadline;
 
@@ -272,10 +270,7 @@ impl Opening {
                 near.address,
                 bell,
             )?)),
-            _ => self.reaching(Prepared {
-                addresses: near.address.into_iter().collect(),
-                tls: near.tls,
-            }),
+            _ => self.reaching(near.into()),
         }
     }
 
@@ -312,35 +307,6 @@ impl Greeted {
         let mut connection = self.connection;
         connection.set_generation(self.handshake.generation());
         connection
-    }
-}
-
-/// What of the preparations is at hand without any I/O.
-struct Near {
-    address: Option<SockAddr>,
-    tls: Option<Arc<ClientConfig>>,
-}
-
-impl Near {
-    fn find(connector: &Connector) -> Result<Self> {
-        let config = connector.config();
-        let address = match &config.address {
-            Address::Unix(path) => {
-                Some(SockAddr::unix(path).map_err(|error| unreachable(&config.address, &error))?)
-            }
-            Address::Tcp { host, port } => host
-                .parse()
-                .ok()
-                .map(|ip| SockAddr::from(SocketAddr::new(ip, *port))),
-        };
-        Ok(Self {
-            address,
-            tls: config.tls.as_ref().and_then(|files| files.at_hand()),
-        })
-    }
-
-    fn is_complete(&self, config: &RedisConfig) -> bool {
-        self.address.is_some() && (config.tls.is_none() || self.tls.is_some())
     }
 }
 

@@ -9,6 +9,9 @@ use crate::error::{Error, ErrorKind};
 use crate::redis::Deadline;
 use crate::redis::config::{Address, RedisConfig};
 
+/// How long after its time limit a call still takes in what its socket holds.
+const GRACE: Duration = Duration::from_millis(1);
+
 /// The time limits of one use of a connection.
 #[derive(Clone, Debug)]
 pub(super) struct Patience {
@@ -67,6 +70,11 @@ impl Patience {
         }
     }
 
+    /// Whether time was up at `now`, and is not even to be used for what can be done without waiting.
+    pub fn is_over(&self, now: Instant) -> bool {
+        self.until(now).is_some_and(|until| until + GRACE <= now)
+    }
+
     /// The error when [`until`](Self::until) has come.
     pub fn expired(&self) -> Error {
         let over = |end: Instant| end <= Instant::now();
@@ -99,9 +107,14 @@ impl Patience {
         io::Error::other(self.expired())
     }
 
-    /// What `operation` gives, unless time is up before.
+    /// What `operation` gives, unless time is up before. tokio's limit looks at the operation before
+    /// the clock: by itself it would let a task go on that never has to wait.
     pub async fn bound<T>(&self, operation: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-        match self.until(Instant::now()) {
+        let now = Instant::now();
+        if self.is_over(now) {
+            return Err(self.expired_io());
+        }
+        match self.until(now) {
             None => operation.await,
             Some(until) => tokio::time::timeout_at(until.into(), operation)
                 .await

@@ -3,18 +3,58 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 
 use rustls::ClientConfig;
 use socket2::SockAddr;
 
+use super::attempt::Attempt;
 use super::bell::Bell;
+use super::patience::Patience;
 use super::{Connector, unreachable};
-use crate::error::Result;
-use crate::redis::config::Address;
+use crate::error::{Error, Result};
+use crate::redis::config::{Address, RedisConfig};
+
+/// What of the preparations is at hand without any I/O.
+pub(super) struct Near {
+    pub address: Option<SockAddr>,
+    pub tls: Option<Arc<ClientConfig>>,
+}
+
+impl Near {
+    pub fn find(connector: &Connector) -> Result<Self> {
+        let config = connector.config();
+        let address = match &config.address {
+            Address::Unix(path) => {
+                Some(SockAddr::unix(path).map_err(|error| unreachable(&config.address, &error))?)
+            }
+            Address::Tcp { host, port } => host
+                .parse()
+                .ok()
+                .map(|ip| SockAddr::from(SocketAddr::new(ip, *port))),
+        };
+        Ok(Self {
+            address,
+            tls: config.tls.as_ref().and_then(|files| files.at_hand()),
+        })
+    }
+
+    pub fn is_complete(&self, config: &RedisConfig) -> bool {
+        self.address.is_some() && (config.tls.is_none() || self.tls.is_some())
+    }
+}
+
+impl From<Near> for Prepared {
+    fn from(near: Near) -> Self {
+        Self {
+            addresses: near.address.into_iter().collect(),
+            tls: near.tls,
+        }
+    }
+}
 
 /// What is needed, soon.
 pub(super) struct Preparation {
@@ -38,14 +78,7 @@ impl Preparation {
         bell: &Arc<Bell>,
     ) -> Result<Self> {
         let config = connector.config();
-        let Some(attempt) = Attempt::start(&connector.preparing, config.pool_size) else {
-            let error = io::Error::other(format!(
-                "{} attempts to connect are hanging already, in the system's resolver or reading \
-                 the files of TLS",
-                config.pool_size
-            ));
-            return Err(unreachable(&config.address, &error));
-        };
+        let attempt = attempt(connector, &connector.preparing)?;
         let (answer, answered) = mpsc::sync_channel(1);
         let (own, ringer) = (connector.clone(), Ringer(bell.clone()));
         std::thread::Builder::new()
@@ -78,6 +111,43 @@ impl Preparation {
     }
 }
 
+impl Prepared {
+    /// The same for a task, which a thread of its tokio runtime does it for. That thread goes on when
+    /// the future is dropped.
+    pub async fn by_task(connector: &Arc<Connector>, patience: &Patience) -> Result<Self> {
+        let near = Near::find(connector)?;
+        if near.is_complete(connector.config()) {
+            return Ok(near.into());
+        }
+        let attempt = attempt(connector, &connector.preparing_async)?;
+        let own = connector.clone();
+        let preparing = tokio::task::spawn_blocking(move || {
+            let _attempt = attempt;
+            prepare(&own, near.address)
+        });
+        let prepared = patience.bound(async { preparing.await.map_err(io::Error::other) });
+        prepared.await.map_err(|error| {
+            error
+                .downcast::<Error>()
+                .unwrap_or_else(|error| unreachable(patience.address(), &error))
+        })?
+    }
+}
+
+/// One more of those in `count`. Each use of a connection prepares once, and as many as the pool has
+/// room for are in use at a time: those beyond are left from uses that were given up.
+fn attempt(connector: &Connector, count: &Arc<AtomicUsize>) -> Result<Attempt> {
+    let config = connector.config();
+    Attempt::start(count, config.pool_size).ok_or_else(|| {
+        let error = io::Error::other(format!(
+            "{} attempts to connect are hanging already, in the system's resolver or reading the \
+             files of TLS",
+            config.pool_size
+        ));
+        unreachable(&config.address, &error)
+    })
+}
+
 fn prepare(connector: &Connector, known: Option<SockAddr>) -> Result<Prepared> {
     let config = connector.config();
     let tls = match &config.tls {
@@ -92,23 +162,6 @@ fn prepare(connector: &Connector, known: Option<SockAddr>) -> Result<Prepared> {
         (known, _) => known.into_iter().collect(),
     };
     Ok(Prepared { addresses, tls })
-}
-
-/// A thread that prepares, counted until it ends: nobody waits for one that hangs, so without a
-/// limit there would be ever more of them.
-struct Attempt(Arc<AtomicUsize>);
-
-impl Attempt {
-    fn start(count: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
-        let attempt = Self(count.clone());
-        (count.fetch_add(1, Ordering::Relaxed) < limit).then_some(attempt)
-    }
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// Rings, however the thread ends.

@@ -1,9 +1,11 @@
 //! The newest credentials of a provider, and the thread that renews them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::question::Questions;
 use super::{CredentialProvider, Issued, Login};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -20,13 +22,16 @@ const RENEWAL_BACKOFF: Duration = Duration::from_secs(30);
 /// The share of their life for which credentials are used.
 const USED: f64 = 0.8;
 
+/// Called when a question has been answered.
+type Wake = Box<dyn FnOnce() + Send>;
+
 /// A provider, and what it has issued.
 pub(super) struct Issuer {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    provider: Arc<dyn CredentialProvider>,
+    questions: Questions,
     refresh: Duration,
     /// That of the newest login, to be looked at before each use of a connection.
     generation: AtomicU64,
@@ -49,25 +54,32 @@ struct State {
     /// The first moment at which to ask again, and the one at which to do so unasked.
     not_before: Option<Instant>,
     renewal: Option<Instant>,
-    waiting: Vec<Box<dyn FnOnce() + Send>>,
+    /// Whether someone has asked since the last answer, who may have given up meanwhile.
+    wanted: bool,
+    /// Who waits, by ticket, and how many tickets were given out.
+    waiting: BTreeMap<u64, Wake>,
+    tickets: u64,
     running: bool,
     closed: bool,
 }
 
-/// A question that is under way.
+/// A question that is under way. Who drops it is not called any more.
 pub(in crate::redis) struct Request {
     shared: Arc<Shared>,
     /// The generation that will not do any more.
     generation: u64,
     /// Which answer it waits for.
     answer: u64,
+    /// Its place among those who wait; 0 if it need not.
+    ticket: u64,
 }
 
 impl Issuer {
-    pub fn new(provider: Arc<dyn CredentialProvider>, refresh: Duration) -> Self {
+    /// `limit` is how long the provider has for an answer.
+    pub fn new(provider: Arc<dyn CredentialProvider>, refresh: Duration, limit: Duration) -> Self {
         Self {
             shared: Arc::new(Shared {
-                provider,
+                questions: Questions::new(provider, limit),
                 refresh,
                 generation: AtomicU64::new(0),
                 state: Mutex::default(),
@@ -86,20 +98,17 @@ impl Issuer {
 
     /// Asks for what is newer than `generation`, unless that is at hand. The thread is started by
     /// the first who asks.
-    pub fn request(
-        issuer: &Arc<Self>,
-        generation: u64,
-        wake: Box<dyn FnOnce() + Send>,
-    ) -> Result<Request> {
+    pub fn request(issuer: &Arc<Self>, generation: u64, wake: Wake) -> Result<Request> {
         let shared = &issuer.shared;
         let mut state = shared.state();
-        let request = Request {
+        let request = |answer, ticket| Request {
             shared: shared.clone(),
             generation,
-            answer: state.answers + 1,
+            answer,
+            ticket,
         };
         if state.login_after(generation).is_some() {
-            return Ok(request);
+            return Ok(request(state.answers, 0));
         }
         if !state.running {
             let worker = shared.clone();
@@ -114,10 +123,13 @@ impl Issuer {
                 })?;
             state.running = true;
         }
-        state.waiting.push(wake);
+        state.wanted = true;
+        state.tickets += 1;
+        let (answer, ticket) = (state.answers + 1, state.tickets);
+        state.waiting.insert(ticket, wake);
         drop(state);
         shared.changed.notify_all();
-        Ok(request)
+        Ok(request(answer, ticket))
     }
 }
 
@@ -150,13 +162,21 @@ impl Request {
     }
 }
 
+impl Drop for Request {
+    fn drop(&mut self) {
+        // What wakes may hold descriptors: without this, a provider that hangs would use them up.
+        let wake = self.shared.state().waiting.remove(&self.ticket);
+        drop(wake);
+    }
+}
+
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in here can be left half done by a panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks whenever someone waits or it is time for it, until the issuer is dropped.
+    /// Asks whenever someone wants it or it is time for it, until the issuer is dropped.
     fn keep_renewing(&self) {
         let mut state = self.state();
         while !state.closed {
@@ -165,13 +185,13 @@ impl Shared {
                 Some(due) if due <= now => {
                     state.asked = Some(now);
                     drop(state);
-                    let answer = self.provider.fetch();
+                    let answer = self.questions.put();
                     state = self.state();
                     let waiting = state.take_in(answer, self.refresh);
                     let newest = state.newest.as_ref().map_or(0, |login| login.generation);
                     self.generation.store(newest, Ordering::Release);
                     drop(state);
-                    for wake in waiting {
+                    for wake in waiting.into_values() {
                         wake();
                     }
                     state = self.state();
@@ -201,20 +221,16 @@ impl State {
             .cloned()
     }
 
-    /// When to ask next; `None` while nobody waits and nothing is there to be renewed.
+    /// When to ask next; `None` while nobody has asked and nothing is there to be renewed.
     fn next_question(&self, now: Instant) -> Option<Instant> {
-        if self.waiting.is_empty() {
-            return self.renewal;
+        if self.wanted {
+            return Some(self.not_before.unwrap_or(now));
         }
-        Some(self.not_before.unwrap_or(now))
+        self.renewal
     }
 
     /// Takes the answer in. Returns who has waited for it.
-    fn take_in(
-        &mut self,
-        answer: Result<Issued>,
-        refresh: Duration,
-    ) -> Vec<Box<dyn FnOnce() + Send>> {
+    fn take_in(&mut self, answer: Result<Issued>, refresh: Duration) -> BTreeMap<u64, Wake> {
         let now = Instant::now();
         let asked = self.asked.unwrap_or(now);
         match answer {
@@ -243,6 +259,7 @@ impl State {
             }
         }
         self.answers += 1;
+        self.wanted = false;
         std::mem::take(&mut self.waiting)
     }
 

@@ -19,10 +19,58 @@ struct Scripted {
 }
 
 impl CredentialProvider for Scripted {
-    fn fetch(&self) -> Result<Issued> {
-        self.times.lock().unwrap().push(Instant::now());
-        (self.answer)(self.questions.fetch_add(1, Ordering::SeqCst) + 1)
+    fn name(&self) -> String {
+        "scripted".to_owned()
     }
+
+    fn ask(self: Arc<Self>, promise: Promise) -> Result<()> {
+        self.times.lock().unwrap().push(Instant::now());
+        let number = self.questions.fetch_add(1, Ordering::SeqCst) + 1;
+        std::thread::spawn(move || promise.keep((self.answer)(number)));
+        Ok(())
+    }
+}
+
+/// Answers no question by itself.
+#[derive(Default)]
+struct Silent {
+    promises: Mutex<Vec<Promise>>,
+    unheard: Mutex<Vec<String>>,
+}
+
+impl CredentialProvider for Silent {
+    fn name(&self) -> String {
+        "silent".to_owned()
+    }
+
+    fn ask(self: Arc<Self>, promise: Promise) -> Result<()> {
+        self.promises.lock().unwrap().push(promise);
+        Ok(())
+    }
+
+    fn unheard(&self, error: &Error) {
+        self.unheard.lock().unwrap().push(error.to_string());
+    }
+}
+
+impl Silent {
+    /// Waits until `number` questions have been put that are not forgotten.
+    fn asked(&self, number: usize) {
+        let end = Instant::now() + Duration::from_secs(5);
+        while self.promises.lock().unwrap().len() < number {
+            assert!(Instant::now() < end, "not asked");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn silent(limit: Duration) -> (Arc<Silent>, CredentialSource) {
+    let provider = Arc::new(Silent::default());
+    let issuer = Issuer::new(provider.clone(), LONG, limit);
+    (
+        provider,
+        CredentialSource::Provided(Provided(Arc::new(issuer))),
+    )
 }
 
 fn scripted(
@@ -172,7 +220,7 @@ fn a_first_failure_is_told_and_tried_again() {
     });
     for _ in 0..3 {
         let error = ask(&source, 0).unwrap_err();
-        assert_eq!(error.to_string(), "no token today");
+        assert_eq!(error.to_string(), "scripted: no token today");
     }
     // 100, 200 and 400 ms apart, when someone asks.
     assert_eq!(password(&ask(&source, 0).unwrap().unwrap()), "late");
@@ -184,6 +232,76 @@ fn a_first_failure_is_told_and_tried_again() {
     ask(&source, 0).unwrap_err();
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(provider.questions.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn who_gives_up_leaves_nothing_behind() {
+    let (provider, source) = silent(LONG);
+    let held = Arc::new(());
+    for _ in 0..500 {
+        let own = held.clone();
+        let request = source.request(0, move || drop(own)).unwrap().unwrap();
+        assert!(request.outcome().is_none());
+    }
+    assert_eq!(Arc::strong_count(&held), 1);
+    // They were one question, whose answer serves the next.
+    provider.asked(1);
+    let waiting = std::thread::spawn({
+        let source = source.clone();
+        move || ask(&source, 0)
+    });
+    std::thread::sleep(Duration::from_millis(50));
+    provider.promises.lock().unwrap()[0].keep(Ok(issued("at last", None)));
+    let login = waiting.join().unwrap().unwrap().unwrap();
+    assert_eq!(password(&login), "at last");
+    assert_eq!(provider.promises.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn a_provider_that_never_answers_is_asked_anew() {
+    let (provider, source) = silent(Duration::from_millis(100));
+    let start = Instant::now();
+    let late = "silent: it has not answered within 100ms";
+    assert_eq!(ask(&source, 0).unwrap_err().to_string(), late);
+    assert!((100..250).contains(&start.elapsed().as_millis()));
+    let waiting = std::thread::spawn({
+        let source = source.clone();
+        move || ask(&source, 0)
+    });
+    provider.asked(2);
+    {
+        let promises = provider.promises.lock().unwrap();
+        promises[0].keep(Ok(issued("too late", None)));
+        promises[1].keep(Ok(issued("second", None)));
+    }
+    let login = waiting.join().unwrap().unwrap().unwrap();
+    assert_eq!((password(&login), login.generation), ("second", 1));
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(password(&source.newest().unwrap()), "second");
+    // It hangs again, and the old credentials serve.
+    let error = ask(&source, 1).unwrap_err();
+    assert_eq!(error.to_string(), late);
+    assert_eq!(password(&source.newest().unwrap()), "second");
+    assert_eq!(*provider.unheard.lock().unwrap(), [&late[8..]; 2]);
+}
+
+#[test]
+fn questions_that_hang_do_not_become_ever_more() {
+    let (provider, source) = silent(Duration::from_millis(10));
+    for _ in 0..4 {
+        let error = ask(&source, 0).unwrap_err().to_string();
+        assert!(error.ends_with("has not answered within 10ms"), "{error}");
+    }
+    let error = ask(&source, 0).unwrap_err().to_string();
+    assert_eq!(error, "silent: 4 calls of it are hanging");
+    assert_eq!(provider.promises.lock().unwrap().len(), 4);
+    // One ends, without a word.
+    provider.promises.lock().unwrap().pop();
+    let waiting = std::thread::spawn(move || ask(&source, 0));
+    provider.asked(4);
+    provider.promises.lock().unwrap().pop();
+    let error = waiting.join().unwrap().unwrap_err().to_string();
+    assert_eq!(error, "silent: it ended without an answer");
 }
 
 #[test]
