@@ -7,23 +7,25 @@
 //! part is sent to its server, all at the same time, and the replies are put back in order
 //! (`spread`, by [`routing`](super::routing)).
 //!
-//! Which servers there are is looked up (`discovery`, `lookup`) when it is first needed, when it
-//! has become old, and when a server is not what it was thought to be.
+//! Which servers there are is looked up (`knowledge`, `lookup`, `discovery`) when it is first needed,
+//! when it has become old, and when a server is not what it was thought to be. Which of a shard's
+//! answers is a matter of `choice`.
 
+mod choice;
 mod direct;
 mod discovery;
+mod knowledge;
 mod lookup;
 mod node;
 mod own;
 mod spread;
+mod way;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use self::discovery::{Question, ask};
-use self::lookup::{Lookup, REST};
+use self::lookup::Lookup;
 pub use self::node::Node;
 pub use self::own::OwnConnections;
 use super::breaker::Breaker;
@@ -34,7 +36,7 @@ use super::connection::Interrupt;
 use super::latency::HedgeBudget;
 use super::reply::ReplySink;
 pub use super::routing::Purpose;
-use super::topology::{Shard, Topology};
+use super::topology::Topology;
 use super::{Deadline, Pool};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -193,151 +195,6 @@ impl Deployment {
         outcome
     }
 
-    /// Has the topology looked up after an outage that a write met: its author tries again, and
-    /// should find what took over. Reads have looked themselves.
-    fn learn(self: &Arc<Self>, purpose: Purpose, outcome: &Result<()>) {
-        let is_outage = outcome.as_ref().is_err_and(Error::is_outage);
-        if purpose == Purpose::Write && is_outage {
-            self.look_up_in_passing(REST);
-        }
-    }
-
-    /// The topology, looked up if it isn't known or `anew` is asked for.
-    pub fn topology(
-        self: &Arc<Self>,
-        anew: bool,
-        deadline: Deadline,
-        interrupt: Interrupt<'_>,
-    ) -> Result<Arc<Topology>> {
-        match self.known_topology(anew)? {
-            Known::Now(topology) => Ok(topology),
-            Known::After(number) => self.lookup.wait(number, deadline, interrupt),
-        }
-    }
-
-    async fn topology_async(
-        self: &Arc<Self>,
-        anew: bool,
-        deadline: Deadline,
-    ) -> Result<Arc<Topology>> {
-        match self.known_topology(anew)? {
-            Known::Now(topology) => Ok(topology),
-            Known::After(number) => self.lookup.wait_async(number, deadline).await,
-        }
-    }
-
-    fn known_topology(self: &Arc<Self>, anew: bool) -> Result<Known> {
-        if let Some(only) = &self.only {
-            let single = Topology::single(Some(only.address().clone()), Vec::new());
-            return Ok(Known::Now(Arc::new(single)));
-        }
-        let known = self.lookup.known();
-        match known {
-            Some((topology, age)) if !anew || self.lookup.is_fresh(REST) => {
-                if self
-                    .config
-                    .topology_refresh
-                    .is_some_and(|limit| age > limit)
-                {
-                    // What is known serves until more is.
-                    self.start_lookup()?;
-                }
-                Ok(Known::Now(topology))
-            }
-            _ => self.start_lookup().map(Known::After),
-        }
-    }
-
-    /// Takes note that a server is not what it was thought to be: the topology is looked up again,
-    /// and connections are made anew, since a name may mean another server now.
-    pub fn suspect(self: &Arc<Self>) {
-        for node in self.nodes().values() {
-            node.pool().clear();
-        }
-        self.look_up_in_passing(REST);
-    }
-
-    /// Has the topology looked up, for others: this request does without.
-    fn look_up_in_passing(self: &Arc<Self>, rest: Duration) {
-        if self.only.is_none() && !self.lookup.is_fresh(rest) {
-            // If no thread can be started, the next request will tell.
-            let _ = self.start_lookup();
-        }
-    }
-
-    fn start_lookup(self: &Arc<Self>) -> Result<u64> {
-        let (asking, measuring) = (self.clone(), self.clone());
-        self.lookup.start(
-            move || {
-                let topology = asking.discover()?;
-                asking.forget_others(&topology);
-                Ok(topology)
-            },
-            move |topology| {
-                if measuring.config.read_from == ReadFrom::LowestLatency {
-                    let members = measuring.members(topology).into_iter();
-                    let nodes: Vec<_> = members.map(|member| member.node).collect();
-                    discovery::measure(&nodes);
-                }
-            },
-        )
-    }
-
-    fn discover(&self) -> Result<Topology> {
-        let config = &self.config;
-        match config.kind {
-            DeploymentKind::Sentinel => {
-                let master = config.sentinel.as_ref().map(|sentinel| &sentinel.master);
-                let question = Question::Master(master.map_or("", String::as_str));
-                let start = self.turn.fetch_add(1, Ordering::Relaxed) % self.sentinels.len().max(1);
-                let (after, before) = self.sentinels.split_at(start);
-                let pools: Vec<_> = before.iter().chain(after).collect();
-                ask(&question, &pools)
-            }
-            DeploymentKind::Cluster => {
-                // Whoever is known first: a seed may be a name that leads anywhere in the cluster.
-                let known = self.lookup.known();
-                let mut addresses: Vec<&Address> = known
-                    .iter()
-                    .flat_map(|(topology, _)| topology.addresses())
-                    .collect();
-                if !addresses.is_empty() {
-                    let start = self.turn.fetch_add(1, Ordering::Relaxed) % addresses.len();
-                    addresses.rotate_left(start);
-                    // A few, so that the seeds have their turn.
-                    addresses.truncate(4);
-                }
-                for seed in &config.seeds {
-                    if !addresses.contains(&seed) {
-                        addresses.push(seed);
-                    }
-                }
-                let mut nodes: Vec<_> = addresses.into_iter().map(|at| self.node(at)).collect();
-                nodes.sort_by_key(|node| !node.is_open_to_calls());
-                let pools: Vec<_> = nodes.iter().map(|node| node.pool()).collect();
-                ask(&Question::Slots, &pools)
-            }
-            DeploymentKind::Standalone => {
-                let primary = &config.node.address;
-                if config.replicas.is_empty() {
-                    return ask(&Question::Role, &[self.node(primary).pool()]);
-                }
-                Ok(Topology::single(
-                    Some(primary.clone()),
-                    config.replicas.clone(),
-                ))
-            }
-        }
-    }
-
-    /// Closes the connections to servers that are no part of the deployment any more.
-    fn forget_others(&self, topology: &Topology) {
-        let addresses = topology.addresses();
-        let seeds = &self.config.seeds;
-        self.nodes()
-            .retain(|address, _| addresses.contains(&address) || seeds.contains(address));
-    }
-
     /// The server at `address`, new if it was never used.
     fn node(&self, address: &Address) -> Arc<Node> {
         if let Some(only) = &self.only
@@ -359,71 +216,6 @@ impl Deployment {
     fn nodes(&self) -> MutexGuard<'_, HashMap<Address, Arc<Node>>> {
         // Nothing in here can be left half done by a panic.
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Which server of a shard is to answer: one whose breaker lets calls through, and not one of
-    /// those `avoided` if there is another.
-    fn choose(
-        &self,
-        shard: &Shard,
-        purpose: Purpose,
-        avoided: &[Address],
-        turn: usize,
-    ) -> Result<Address> {
-        let candidates = self.candidates(shard, purpose, turn);
-        let mut admitting = candidates
-            .iter()
-            .filter(|address| purpose == Purpose::Write || self.node(address).is_open_to_calls());
-        let chosen = admitting
-            .clone()
-            .find(|address| !avoided.contains(address))
-            .or_else(|| admitting.next());
-        if let (None, Some(address)) = (chosen, candidates.first()) {
-            return Err(self.node(address).refusal());
-        }
-        chosen.map(|address| (*address).clone()).ok_or_else(|| {
-            let (who, advice) = match (purpose, self.config.read_from) {
-                (Purpose::Read, ReadFrom::Replica) => (
-                    "replica",
-                    " (read_from: prefer_replica asks the primary then)",
-                ),
-                _ => ("primary", ""),
-            };
-            let at = &self.config.node.address;
-            let message = format!("the servers of {at} have no {who} at the moment{advice}");
-            Error::new(ErrorKind::Connection, message).transient()
-        })
-    }
-
-    /// The servers of a shard that may answer, in the order of preference.
-    fn candidates<'t>(&self, shard: &'t Shard, purpose: Purpose, turn: usize) -> Vec<&'t Address> {
-        let mut replicas: Vec<_> = shard.replicas.iter().collect();
-        if replicas.len() > 1 {
-            let count = replicas.len();
-            replicas.rotate_left(turn % count);
-        }
-        match (purpose, self.config.read_from) {
-            (Purpose::Write, _) | (_, ReadFrom::Primary) => shard.primary.iter().collect(),
-            (_, ReadFrom::Replica) => replicas,
-            (_, ReadFrom::PreferReplica) => {
-                replicas.extend(&shard.primary);
-                replicas
-            }
-            (_, ReadFrom::LowestLatency) => {
-                replicas.extend(&shard.primary);
-                // One that has never been measured is last.
-                replicas.sort_by_key(|address| {
-                    let distance = self.node(address).distance();
-                    distance.unwrap_or(Duration::MAX)
-                });
-                replicas
-            }
-        }
-    }
-
-    /// Counts a request, for replicas to take turns.
-    fn next_turn(&self) -> usize {
-        self.turn.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Whether one server has the answer to all commands, and no other could do in its place.
@@ -512,12 +304,6 @@ pub struct Member {
     pub is_primary: bool,
     /// The first and the last of each range of slots that its shard has.
     pub slots: Vec<(u16, u16)>,
-}
-
-/// A topology that is known, or the number of the look-up to wait for.
-enum Known {
-    Now(Arc<Topology>),
-    After(u64),
 }
 
 /// Bytes that count as under way until this is dropped.

@@ -10,12 +10,13 @@
 //! done; one that was redirected was not done, and follows. Where a later command of the same key
 //! was accepted meanwhile, the order would be lost: then the redirection itself is the reply.
 
+mod delivery;
+mod intake;
 mod leg;
 mod placing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 pub use self::leg::Leg;
@@ -24,10 +25,8 @@ use super::command::{Aim, Commands};
 use super::config::Address;
 use super::deadline::Deadline;
 use super::raw::RawReplies;
-use super::reply::{ReplySink, is_transient};
 use super::slot::slot_of;
 use super::topology::Topology;
-use super::topology::redirect::Redirect;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How often commands follow redirections. Two are usual while a slot moves.
@@ -237,132 +236,6 @@ impl<'c> Routing<'c> {
         self.round.confirming
     }
 
-    fn broke(&mut self, error: Error) -> usize {
-        let first = if error.is_refusal() {
-            &mut self.round.refused
-        } else {
-            &mut self.round.broken
-        };
-        let place = self.errors.len();
-        first.get_or_insert(place);
-        self.errors.push(error);
-        place
-    }
-
-    /// Takes in what came back for a leg, whole or not.
-    pub fn take(&mut self, leg: &Leg, replies: RawReplies, outcome: Result<()>) {
-        let harvest = self.harvests.len();
-        let mut accepted: HashSet<&[u8]> = HashSet::new();
-        let due = leg.replies_of();
-        for reply in (0..replies.replies().min(due.len())).rev() {
-            let Some(command) = due[reply] else { continue };
-            let answered = Fate::Answered { harvest, reply };
-            let fate = match replies.error(reply) {
-                None if leg.from_replica && replies.is_absence(reply) => {
-                    Fate::Doubted { harvest, reply }
-                }
-                None => answered,
-                Some(words) => match self.fates[command] {
-                    // The owner is in no state to tell more.
-                    Fate::Doubted { harvest, reply } if is_transient(&words) => {
-                        Fate::Answered { harvest, reply }
-                    }
-                    _ => self.met(leg, harvest, reply, &words),
-                },
-            };
-            // Of a command that every server runs, one reply is enough.
-            if self.commands.aim(command) == Aim::Each
-                && matches!(self.fates[command], Fate::Answered { .. })
-            {
-                continue;
-            }
-            self.fates[command] = fate;
-            if self.purpose == Purpose::Write
-                && let Aim::Key(key) = self.commands.aim(command)
-            {
-                match fate {
-                    Fate::Answered { .. } => {
-                        accepted.insert(key);
-                    }
-                    Fate::Redirected { .. } if accepted.contains(key) => {
-                        self.fates[command] = answered;
-                    }
-                    _ => {}
-                }
-            }
-        }
-        if let Err(error) = outcome {
-            self.cut_off(leg, replies.replies(), error);
-        }
-        self.harvests.push(Harvest {
-            from: leg.address.clone(),
-            replies,
-        });
-    }
-
-    /// Takes note that no more replies come of a leg.
-    fn cut_off(&mut self, leg: &Leg, answered: usize, error: Error) {
-        let rest: Vec<usize> = leg
-            .replies_of()
-            .iter()
-            .skip(answered)
-            .flatten()
-            .copied()
-            .collect();
-        let mut confirming = !rest.is_empty();
-        for &command in &rest {
-            let fate = &mut self.fates[command];
-            match *fate {
-                Fate::Doubted { harvest, reply } => *fate = Fate::Answered { harvest, reply },
-                _ => confirming = false,
-            }
-        }
-        if confirming {
-            return;
-        }
-        if !self.avoided.contains(&leg.address) {
-            self.avoided.push(leg.address.clone());
-        }
-        self.round.overtaken |= error.is_refusal();
-        let error = self.broke(error);
-        for command in rest {
-            let fate = &mut self.fates[command];
-            if !matches!(fate, Fate::Answered { .. }) {
-                *fate = Fate::Open(Last::Error(error));
-            }
-        }
-    }
-
-    /// What becomes of a command whose reply is an error.
-    fn met(&mut self, leg: &Leg, harvest: usize, reply: usize, words: &str) -> Fate {
-        match Redirect::parse(words, &leg.address) {
-            Some(Redirect::Moved { address, .. }) => self.redirect(address, false),
-            Some(Redirect::Ask { address, .. }) => self.redirect(address, true),
-            Some(Redirect::Elsewhere { .. }) if self.purpose == Purpose::Read => {
-                self.round.troubled = true;
-                Fate::Open(Last::Reply { harvest, reply })
-            }
-            _ if self.purpose == Purpose::Read && is_transient(words) => {
-                self.round.troubled = true;
-                // A slot that moves is at its place; others have the whole server in that state.
-                if !words.starts_with("TRYAGAIN") && !self.avoided.contains(&leg.address) {
-                    self.avoided.push(leg.address.clone());
-                }
-                Fate::Open(Last::Reply { harvest, reply })
-            }
-            _ => Fate::Answered { harvest, reply },
-        }
-    }
-
-    fn redirect(&mut self, address: Address, asking: bool) -> Fate {
-        let known = self.redirected.iter().position(|known| *known == address);
-        let to = known.unwrap_or_else(|| {
-            self.redirected.push(address);
-            self.redirected.len() - 1
-        });
-        Fate::Redirected { to, asking }
-    }
-
     /// Whether another round is needed.
     ///
     /// # Errors
@@ -454,81 +327,6 @@ impl<'c> Routing<'c> {
                 other => other,
             };
         }
-    }
-
-    /// Hands the replies over, in the order of the commands.
-    ///
-    /// # Errors
-    /// Those of the sink: for bytes that are no reply, and for a reply that will not come.
-    pub fn deliver<S: ReplySink + ?Sized>(&self, sink: &mut S) -> Result<()> {
-        if self
-            .harvests
-            .iter()
-            .any(|harvest| harvest.replies.were_sent_again())
-        {
-            sink.sent_again();
-        }
-        let mut feed = Feed { sink, filled: 0 };
-        for fate in &self.fates {
-            match *fate {
-                Fate::Answered { harvest, reply } | Fate::Doubted { harvest, reply } => {
-                    let Harvest { from, replies } = &self.harvests[harvest];
-                    match replies.reply(reply) {
-                        // Whose words they are is not seen any more from here on.
-                        [b'-', words @ .., b'\r', b'\n'] => {
-                            let mut line = vec![b'-'];
-                            line.extend_from_slice(words);
-                            line.extend_from_slice(format!(" (redis at {from})\r\n").as_bytes());
-                            feed.put(&line)?;
-                        }
-                        bytes => feed.put(bytes)?,
-                    }
-                }
-                Fate::Failed(error) => feed.unanswered(&self.errors[error])?,
-                Fate::Open(_) | Fate::Redirected { .. } => {
-                    let error = Error::new(ErrorKind::Protocol, "a command was not answered");
-                    feed.unanswered(&error)?;
-                }
-            }
-        }
-        feed.flush()
-    }
-}
-
-/// Fills a sink's space before it is told.
-struct Feed<'s, S: ?Sized> {
-    sink: &'s mut S,
-    filled: usize,
-}
-
-impl<S: ReplySink + ?Sized> Feed<'_, S> {
-    fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
-        while !bytes.is_empty() {
-            let space = self.sink.space()?;
-            let room = &mut space[self.filled..];
-            let n = room.len().min(bytes.len());
-            room[..n].copy_from_slice(&bytes[..n]);
-            let full = n == room.len();
-            self.filled += n;
-            bytes = &bytes[n..];
-            if full {
-                self.flush()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn unanswered(&mut self, error: &Error) -> Result<()> {
-        self.flush()?;
-        self.sink.unanswered(error)
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        let n = std::mem::take(&mut self.filled);
-        if n > 0 {
-            self.sink.advance(n)?;
-        }
-        Ok(())
     }
 }
 

@@ -1,16 +1,15 @@
 //! Requests whose commands several servers answer, or one of several.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::{Either, join_all, select};
+use futures_util::future::join_all;
 
 use super::lookup::{REST, REST_WHILE_REFUSED};
-use super::node::Admitted;
 use super::own::Own;
-use super::{Deployment, Node, OwnConnections, Purpose};
-use crate::error::{Error, Result};
+use super::way::{Reach, Returned, Way, given_up, whichever};
+use super::{Deployment, OwnConnections, Purpose};
+use crate::error::Result;
 use crate::redis::Deadline;
 use crate::redis::command::Commands;
 use crate::redis::config::Address;
@@ -24,36 +23,6 @@ use crate::redis::topology::Topology;
 /// How long the owner of a key has to say whether a replica was right to know nothing of it. The
 /// owner may be down, and then no slot of its moves.
 const CONFIRMATION: Duration = Duration::from_millis(250);
-
-/// What came back for a leg.
-struct Returned {
-    leg: Leg,
-    replies: RawReplies,
-    outcome: Result<()>,
-}
-
-/// Whom a request may go to.
-struct Reach<'a> {
-    topology: &'a Topology,
-    purpose: Purpose,
-    avoided: Vec<Address>,
-}
-
-impl<'a> Reach<'a> {
-    fn new(topology: &'a Topology, purpose: Purpose, avoided: &[Address]) -> Self {
-        Self {
-            topology,
-            purpose,
-            avoided: avoided.to_vec(),
-        }
-    }
-}
-
-/// A second server that may answer a leg, and when it is asked.
-struct Hedge {
-    node: Arc<Node>,
-    after: Duration,
-}
 
 impl Deployment {
     pub(super) fn run_spread<S: ReplySink + ?Sized>(
@@ -322,104 +291,6 @@ impl Deployment {
         let (first, second) = whichever(first, second, admitted).await;
         way.into_returned(first, second.as_ref())
     }
-
-    /// Who else may answer a leg, if hedging is on and the budget allows.
-    fn hedge(&self, leg: &Leg, reach: &Reach<'_>) -> Option<Hedge> {
-        let hedges = self.hedges.as_ref()?;
-        let settings = self.config.hedge?;
-        if reach.purpose == Purpose::Write || !leg.can_be_hedged() {
-            return None;
-        }
-        hedges.count_call();
-        let shard = reach.topology.shards().iter().find(|shard| {
-            shard.primary.as_ref() == Some(&leg.address) || shard.replicas.contains(&leg.address)
-        })?;
-        let others = shard.replicas.iter().chain(&shard.primary);
-        let node = others
-            .filter(|address| **address != leg.address && !reach.avoided.contains(address))
-            .map(|address| self.node(address))
-            .find(|node| node.is_open_to_calls())?;
-        let after = self.node(&leg.address).latencies().hedge_delay(&settings)?;
-        hedges.allows().then_some(Hedge { node, after })
-    }
-}
-
-/// A leg, its server, and perhaps a second one.
-struct Way {
-    leg: Leg,
-    node: Arc<Node>,
-    replies: RawReplies,
-    hedge: Option<Hedge>,
-    /// The second server's replies.
-    second: Option<RawReplies>,
-}
-
-impl Way {
-    fn new(deployment: &Deployment, leg: Leg, hedge: Option<Hedge>, expected: usize) -> Self {
-        let limit = deployment.config.node.max_reply_bytes;
-        let replies = || RawReplies::new(leg.commands.len(), expected, limit);
-        Self {
-            node: deployment.node(&leg.address),
-            replies: replies(),
-            second: hedge.as_ref().map(|_| replies().picky()),
-            hedge,
-            leg,
-        }
-    }
-
-    /// The replies of whichever server has given all.
-    fn into_returned(mut self, first: Result<()>, second: Option<&Result<()>>) -> Returned {
-        if let (Err(_), Some(Ok(()))) = (&first, second)
-            && let (Some(hedge), Some(replies)) = (&self.hedge, self.second.take())
-        {
-            self.leg.address = hedge.node.address().clone();
-            return Returned {
-                leg: self.leg,
-                replies,
-                outcome: Ok(()),
-            };
-        }
-        Returned {
-            leg: self.leg,
-            replies: self.replies,
-            outcome: first,
-        }
-    }
-}
-
-/// Waits for the first success, or for both failures.
-async fn whichever(
-    first: impl Future<Output = Result<()>>,
-    second: impl Future<Output = Result<()>>,
-    admitted: Admitted,
-) -> (Result<()>, Option<Result<()>>) {
-    let (first, second) = (pin!(first), pin!(second));
-    match select(first, second).await {
-        Either::Left((outcome, second)) => {
-            admitted.settle(&outcome, None);
-            if outcome.is_ok() {
-                return (outcome, None);
-            }
-            (outcome, Some(second.await))
-        }
-        Either::Right((outcome, first)) => {
-            if outcome.is_ok() {
-                admitted.beaten();
-                return (Err(given_up()), Some(outcome));
-            }
-            let first = first.await;
-            admitted.settle(&first, None);
-            (first, Some(outcome))
-        }
-    }
-}
-
-/// What is said of a call that was ended because another one answered first, if it is ever seen.
-fn given_up() -> Error {
-    Error::new(
-        crate::error::ErrorKind::Connection,
-        "the call was given up for another one's answer",
-    )
 }
 
 /// How many bytes of replies to expect to a leg, as far as the sink knows.

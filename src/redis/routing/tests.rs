@@ -2,6 +2,7 @@
 
 use super::placing::unserved;
 use super::*;
+use crate::redis::reply::ReplySink;
 use crate::redis::topology::Shard;
 use crate::redis::tree::{Replies, Reply};
 
