@@ -31,13 +31,11 @@ ROWS = 10
 _DEFAULT = -1.0
 _REFS = FIVE_VIEWS.refs()
 _NAMES = [name for view in FIVE_VIEWS.views.values() for name in view]
-# The breaker's own default is ten seconds, in which it would first forget the good calls of before.
 _SETTINGS = {
     "request_timeout_ms": LIMIT_MS,
     "on_error": "defaults",
     "default_values": dict.fromkeys(_REFS, _DEFAULT),
     "breaker": True,
-    "breaker_window_seconds": 1,
 }
 _OPEN_SECONDS = 2.0
 _PATIENCE_SECONDS = 10.0

@@ -102,7 +102,7 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
     """How far back the breaker counts calls, in seconds; 10 unless given."""
 
     breaker_min_calls: int | None = Field(default=None, ge=1)
-    """How many calls it takes to say something; 10 unless given."""
+    """How many calls it takes to say something, and how many failures in a row; 10 unless given."""
 
     breaker_failure_percent: float | None = Field(default=None, ge=1, le=100)
     """How many of them must have failed; 50 unless given."""

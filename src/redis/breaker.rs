@@ -1,7 +1,10 @@
 //! A circuit breaker: a server that fails, or is too slow, is left alone for a while.
 //!
 //! *Closed*, it lets every call pass and counts over a sliding [window](BreakerSettings::window). It
-//! *opens* when enough of the calls have failed or were slow, and refuses all calls for
+//! *opens* when enough of the calls have failed or were slow. After much traffic that went well this
+//! takes most of a window, so it opens as well when that many calls in a row failed, the last of which
+//! began when the first had failed already: what all calls under way stumbled over may be gone. Then
+//! it refuses all calls for
 //! [`open_for`](BreakerSettings::open_for). Then it is *half-open*: one call is let through as a
 //! probe. If that goes well the breaker closes and counts anew; if not, it stays open for as long
 //! again. The time does not grow from one failed probe to the next: a probe costs one call, and a
@@ -68,6 +71,37 @@ pub struct Breaker {
     /// A [`Phase`] as [`Phase::word`].
     phase: AtomicU64,
     window: Window,
+    row: Row,
+}
+
+/// The failures since a call went well.
+#[derive(Debug, Default)]
+struct Row {
+    length: AtomicU64,
+    /// When the first of them ended.
+    since: AtomicU64,
+}
+
+impl Row {
+    fn end(&self) {
+        if self.length.load(Ordering::Relaxed) > 0 {
+            self.length.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds a failure at `now` of a call that began at `began`; how many there are, if the call
+    /// began after the first of them.
+    fn add(&self, began: u64, now: u64) -> u64 {
+        let before = self.length.fetch_add(1, Ordering::Relaxed);
+        if before == 0 {
+            self.since.store(now, Ordering::Relaxed);
+        }
+        if began >= self.since.load(Ordering::Relaxed) {
+            before + 1
+        } else {
+            0
+        }
+    }
 }
 
 /// The state with its time, in nanoseconds since the epoch.
@@ -103,6 +137,7 @@ impl Breaker {
     pub fn new(settings: BreakerSettings) -> Self {
         Self {
             window: Window::new(settings.window),
+            row: Row::default(),
             settings,
             epoch: Instant::now(),
             phase: AtomicU64::new(Phase::Closed.word()),
@@ -153,10 +188,20 @@ impl Breaker {
             .is_some_and(|limit| outcome.elapsed > limit);
         self.window.count(now, !outcome.ok, slow);
         let went_well = outcome.ok && !slow;
+        let in_a_row = if went_well {
+            self.row.end();
+            0
+        } else {
+            let began = now.saturating_sub(nanos(outcome.elapsed));
+            self.row.add(began, now)
+        };
+        let too_many = in_a_row >= u64::from(self.settings.min_calls);
         let mut word = self.phase.load(Ordering::Acquire);
         loop {
             let next = match Phase::of_word(word) {
-                Phase::Closed if !went_well && self.is_too_much(now) => self.open(now),
+                Phase::Closed if !went_well && (too_many || self.is_too_much(now)) => {
+                    self.open(now)
+                }
                 Phase::Probing { .. } if was_probe && went_well => Phase::Closed,
                 Phase::Probing { .. } if was_probe => self.open(now),
                 _ => return,

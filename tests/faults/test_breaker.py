@@ -123,8 +123,6 @@ def test_one_of_three_nodes_stopped(lone_primaries: Cluster, tmp_path: Path, sto
         cluster.connection_string,
         redis_type="redis_cluster",
         breaker=True,
-        breaker_window_seconds=1,
-        breaker_min_calls=5,
         on_error="defaults",
         default_values=dict.fromkeys(REFS, DEFAULT),
     )

@@ -20,8 +20,7 @@ from tests.support.commands import reads_of
 from tests.support.sentinels import MASTER, Sentinels
 from tests.support.server import DURABLE, RedisServer
 
-# One that only takes time-outs for failures would need as long as its window to know.
-BREAKER = {"breaker": True, "breaker_window_seconds": 1}
+BREAKER = {"breaker": True}
 REPLICAS = ["replica", "prefer_replica", "lowest_latency"]
 
 

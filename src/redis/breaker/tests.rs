@@ -99,6 +99,38 @@ fn it_opens_at_the_percentage_and_not_before() {
 }
 
 #[test]
+fn failures_in_a_row_open_it_whatever_was_before() {
+    let mut bench = Bench::new(settings());
+    bench.record(100_000, GOOD);
+    // Twenty that were under way when it began.
+    bench.wait(SLOW.elapsed);
+    let timed_out = Outcome { ok: false, ..SLOW };
+    bench.record(20, timed_out);
+    assert_eq!(bench.state(), BreakerState::Closed);
+    bench.wait(SLOW.elapsed);
+    bench.record(1, timed_out);
+    let until = bench.now + OPEN;
+    assert_eq!(bench.state(), BreakerState::Open { until });
+
+    let mut bench = Bench::new(settings());
+    bench.record(100_000, GOOD);
+    for _ in 0..9 {
+        bench.wait(SLOW.elapsed);
+        bench.record(1, timed_out);
+    }
+    assert_eq!(bench.state(), BreakerState::Closed);
+    bench.record(1, GOOD);
+    for _ in 0..9 {
+        bench.wait(SLOW.elapsed);
+        bench.record(1, timed_out);
+    }
+    assert_eq!(bench.state(), BreakerState::Closed);
+    bench.wait(SLOW.elapsed);
+    bench.record(1, timed_out);
+    assert_ne!(bench.state(), BreakerState::Closed);
+}
+
+#[test]
 fn few_calls_do_not_open_it() {
     let bench = Bench::new(settings());
     bench.record(9, BAD);
