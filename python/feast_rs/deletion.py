@@ -40,7 +40,7 @@ class KeyScanner:
         from one not scanned yet to one that was: all are scanned again then.
         """
         before = None
-        while before != (owners := slot_owners(self._client, refresh=before is not None)):
+        while before != (owners := slot_owners(self._client)):
             before = owners
             for address, _ in owners:
                 yield from self._pages_of(address, match)
@@ -59,13 +59,13 @@ class KeyScanner:
                 return
 
 
-def slot_owners(client: _core.Client, refresh: bool) -> list[tuple[str, list[tuple[int, int]]]]:
-    """The primaries and the slots that each has, as first and last of each range.
+def slot_owners(client: _core.Client) -> list[tuple[str, list[tuple[int, int]]]]:
+    """The primaries and the slots that each has now, as first and last of each range.
 
     Raises:
         ConnectionError: Some slots have no primary.
     """
-    nodes = client.nodes(refresh=refresh)
+    nodes = client.nodes(refresh=True)
     owners = [(node["address"], node["slots"]) for node in nodes if node["role"] == "primary"]
     owned = sum(last - first + 1 for _, slots in owners for first, last in slots)
     if owned < _SLOTS:

@@ -239,7 +239,7 @@ class _Run:
     def _next_server(self) -> tuple[str, Slots] | None:
         """A primary that is not done, with its slots. A key that moved from one that was not to one
         that was is found by looking at the slots again."""
-        for address, slots in slot_owners(self._client, refresh=True):
+        for address, slots in slot_owners(self._client):
             (info,) = self._client.execute([[b"INFO", b"server"]], address=address)
             if not self._marks.is_done(address, _run_id(info), slots):
                 return address, slots
