@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 
-from tests.support.certificates import Certificates
 from tests.support.proxy import Proxy
 from tests.support.server import DURABLE, RedisServer, free_port
+
+if TYPE_CHECKING:
+    # Where nobody asks for TLS there need be no `cryptography`.
+    from tests.support.certificates import Certificates
 
 SLOTS = 16384
 NODE_TIMEOUT_MS = 1000

@@ -10,11 +10,14 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 
-from tests.support.certificates import Certificates
+if TYPE_CHECKING:
+    # Where nobody asks for TLS there need be no `cryptography`.
+    from tests.support.certificates import Certificates
+
 
 START_SECONDS = 10.0
 DURABLE = ("--appendonly", "yes", "--appendfsync", "no")
