@@ -13,8 +13,8 @@ from tests.support.proxy import Proxy
 from tests.support.server import DURABLE, RedisServer
 
 FAULTS = 100
-WARM_UP = 14
-"""Faults after which everything has been used once."""
+WARM_UP = 21
+"""Faults after which everything has been used once: each of seven on each of three shards."""
 POOL = 8
 OVER_LIMIT = LIMIT_MS / 1000 + 0.05
 

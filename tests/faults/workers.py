@@ -1,20 +1,23 @@
-"""The program that reads and writes while servers fail, in a process of its own.
+"""What reads and writes while servers fail, in a process of its own.
 
-It takes its settings as JSON on the command line, and commands on standard input, a line each, to
-which it answers with a line of JSON. `tests.faults.workload` starts it.
+`tests.faults.workload` starts it and sends it commands.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import gc
-import json
+import os
 import random
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,8 @@ OUTAGES = (feast_rs.ConnectionError, feast_rs.TimeoutError, feast_rs.ServerError
 KEPT = 2000
 """Errors and late calls that are kept until they are asked for."""
 KINDS = ("thread", "task", "write")
+# Linux' numbers, of sched.h and sys/mount.h.
+_NEW_MOUNTS, _BIND, _RECURSIVE, _PRIVATE = 0x20000, 0x1000, 0x4000, 0x40000
 
 
 class Record:
@@ -325,13 +330,16 @@ class Workers:
         )
 
     def resources(self) -> dict[str, int]:
-        """What the process holds."""
+        """What the process holds: not the free pages of its allocator, nor pages of libraries."""
         gc.collect()
+        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+            trim(0)
         process = psutil.Process()
+        memory = process.memory_info()
         return {
             "files": process.num_fds(),
             "threads": process.num_threads(),
-            "memory": process.memory_info().rss,
+            "memory": memory.rss - getattr(memory, "shared", 0),
         }
 
 
@@ -344,25 +352,48 @@ def parked(workers: Workers, work: Callable[[], Any]) -> Any:
         workers.go()
 
 
-def main() -> None:
+def give_hosts(path: Path) -> None:
+    """Gives the process a file of its own in place of /etc/hosts.
+
+    Raises:
+        OSError: It has not the right to.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    for made in (
+        libc.unshare(_NEW_MOUNTS),
+        # What is mounted here is to be seen here only.
+        libc.mount(None, b"/", None, _PRIVATE | _RECURSIVE, None),
+        libc.mount(bytes(path), b"/etc/hosts", None, _BIND, None),
+    ):
+        if made != 0:
+            raise OSError(ctypes.get_errno(), "mounting /etc/hosts")
+
+
+def work(commands: Connection, log: Path, directory: Path, settings: dict[str, Any]) -> None:
+    """Runs the workers, and answers to commands until their other end is closed."""
+    with log.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    warnings.simplefilter("ignore")
+    random.seed()
     # A thread that waits for the GIL is given it after this time; with ten of them and Python's
     # 5 ms the GIL alone would make calls late.
     sys.setswitchinterval(0.0005)
-    workers = Workers(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    if settings["hosts"] is not None:
+        give_hosts(settings["hosts"])
+    workers = Workers(directory, settings)
     workers.fill()
     workers.start()
     workers.go()
-    commands: dict[str, Callable[[], Any]] = {
+    answers: dict[str, Callable[[], Any]] = {
         "report": workers.record.report,
         "resources": lambda: parked(workers, workers.resources),
         "verify": lambda: parked(workers, workers.verify),
         "doubt": lambda: workers.oracle.doubt(True),
         "trust": lambda: workers.oracle.doubt(False),
     }
-    print(json.dumps("ready"), flush=True)
-    for line in sys.stdin:
-        print(json.dumps(commands[line.strip()]()), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    commands.send("ready")
+    with contextlib.suppress(EOFError):
+        while True:
+            commands.send(answers[commands.recv()]())
+    os._exit(0)

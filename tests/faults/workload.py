@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import queue
-import subprocess
-import sys
-import threading
+import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,10 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.faults.workers import KINDS, TOLERANCE
+from tests.faults.workers import KINDS, TOLERANCE, work
 from tests.support.server import RedisServer
 
-ROOT = Path(__file__).parent.parent.parent
+# To import Feast takes seconds. A server of forks does it once for all workloads.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["tests.faults.workers"])
 LIMIT_MS = 300
 """The `request_timeout_ms` of the reads."""
 BACK_SECONDS = 2.0
@@ -43,7 +41,7 @@ class Workload:
             faults after which a replica takes over.
         secrets: What no error may tell.
         fresh: Whether reads are of primaries, which answer with the newest acknowledged row.
-        prefix: A command that runs the program.
+        hosts: The workers' /etc/hosts.
         settings: More of the online store's.
     """
 
@@ -59,7 +57,7 @@ class Workload:
         entities: int = 240,
         threads: int = 8,
         tasks: int = 32,
-        prefix: Sequence[str] = (),
+        hosts: Path | None = None,
         **settings: Any,
     ) -> None:
         store = {
@@ -80,42 +78,27 @@ class Workload:
             "addresses": list(addresses),
             "secrets": list(secrets),
             "replicated": [access(server) for server in replicated],
+            "hosts": hosts,
         }
         self.reports: list[dict[str, Any]] = []
         self.outages: list[tuple[float, float]] = []
         self.recoveries: list[float] = []
         self._log = directory / "workers.log"
-        program = [sys.executable, "-W", "ignore", "-m", "tests.faults.workers"]
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [*prefix, *program, str(directory), json.dumps(options)],
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        self._lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._workers, theirs = _FORKS.Pipe()
+        self._process = _FORKS.Process(target=work, args=(theirs, self._log, directory, options))
+        self._process.start()
+        theirs.close()
         assert self._answer() == "ready"
 
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.put(line)
-        self._lines.put("")
-
     def _answer(self, seconds: float = 60) -> Any:
-        with contextlib.suppress(queue.Empty):
-            if line := self._lines.get(timeout=seconds):
-                return json.loads(line)
+        with contextlib.suppress(EOFError):
+            if self._workers.poll(seconds):
+                return self._workers.recv()
         raise AssertionError(f"the workers do not answer:\n{self._log.read_text()[-5000:]}")
 
     def ask(self, command: str) -> Any:
         """What the workers answer to a command."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{command}\n")
-        self._process.stdin.flush()
+        self._workers.send(command)
         return self._answer()
 
     def report(self) -> dict[str, Any]:
@@ -224,7 +207,9 @@ class Workload:
     def close(self) -> None:
         """Ends the workers."""
         self._process.kill()
-        self._process.wait()
+        self._process.join()
+        self._process.close()
+        self._workers.close()
 
     def __enter__(self) -> Workload:
         return self
