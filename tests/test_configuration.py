@@ -112,6 +112,7 @@ ACCEPTED = {
         socket_connect_timeout: 1
         strict_status: true
         max_reply_bytes: 1000000
+        busy_poll_us: 0
         client_name: ranker
         db: 3
     """,

@@ -231,6 +231,10 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
     max_connections: int | None = Field(default=None, ge=1)
     """The same as ``redis_pool_size``."""
 
+    busy_poll_us: int | None = Field(default=None, ge=0)
+    """Microseconds that a blocking call looks for a reply before its thread sleeps; 100 unless
+    given, 0 for never. A server that does not answer within them is seldom looked for."""
+
     max_reply_bytes: int | None = Field(default=None, ge=1)
     """The largest reply to one request; 1 GiB unless given."""
 

@@ -18,6 +18,7 @@
 //! | `request_timeout_ms` | limit on a whole request, in milliseconds | 10000 |
 //! | `socket_keepalive` (or `tcp_keepalive`) | TCP probes on idle connections | true |
 //! | `redis_pool_size` (or `max_connections`) | connections to a server at the most, sync and async each | 64 |
+//! | `busy_poll_us` | how long to look for a reply before the thread sleeps, in microseconds | 100 |
 //! | `max_reply_bytes` | the largest reply to one request | 1 GiB |
 //! | `client_name` | the name in Redis' `CLIENT LIST` | none |
 //! | `unix_socket_path` | a Unix socket, in place of host and port | none |
@@ -45,6 +46,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const SOCKET_TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const POOL_SIZE: usize = 64;
+const BUSY_POLL: u32 = 100;
 const MAX_REPLY_BYTES: usize = 1 << 30;
 
 /// Where the server listens.
@@ -148,6 +150,8 @@ pub struct RedisConfig {
     pub keepalive: bool,
     /// How many connections there are at the most, blocking and asynchronous each.
     pub pool_size: usize,
+    /// How long a blocking call looks for a reply before its thread sleeps.
+    pub busy_poll: Duration,
     /// How many bytes the replies to one request may have.
     pub max_reply_bytes: usize,
 }
@@ -192,6 +196,12 @@ impl RedisConfig {
                 Some(given) => given,
                 None => parameters.positive("max_connections")?.unwrap_or(POOL_SIZE),
             },
+            busy_poll: Duration::from_micros(
+                parameters
+                    .number("busy_poll_us")?
+                    .unwrap_or(BUSY_POLL)
+                    .into(),
+            ),
             max_reply_bytes: parameters
                 .positive("max_reply_bytes")?
                 .unwrap_or(MAX_REPLY_BYTES),

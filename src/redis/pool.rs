@@ -14,6 +14,7 @@
 mod call;
 mod driver;
 mod flight;
+mod lookout;
 mod round;
 mod shelf;
 mod turnstile;

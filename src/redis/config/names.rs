@@ -9,6 +9,7 @@ pub(super) const HEEDED: &[&str] = &[
     "breaker_open_seconds",
     "breaker_slow_ms",
     "breaker_window_seconds",
+    "busy_poll_us",
     "client_name",
     "credential_provider",
     "credential_refresh_seconds",

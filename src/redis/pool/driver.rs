@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::Call;
 use super::flight::Flight;
+use super::lookout::comes_soon;
 use super::round::Round;
 use crate::error::{Error, ErrorKind, Result};
 use crate::redis::connection::Interrupt;
@@ -109,16 +110,19 @@ fn sleep<S: ReplySink + ?Sized>(
         )
         .map(|(fd, events)| PollFd::from_borrowed_fd(fd, events))
         .collect();
-    let woken = match poll(&mut fds, Some(&timespec(sleep))) {
-        Ok(_) => false,
-        Err(Errno::INTR) => true,
-        Err(error) => {
-            return Err(Error::new(
-                ErrorKind::Connection,
-                format!("waiting for redis failed: {error}"),
-            ));
-        }
-    };
+    let looks = under_way().map(Flight::looks_out).min();
+    let came = comes_soon(&mut fds, looks.unwrap_or_default().min(sleep));
+    let woken = !came
+        && match poll(&mut fds, Some(&timespec(sleep))) {
+            Ok(_) => false,
+            Err(Errno::INTR) => true,
+            Err(error) => {
+                return Err(Error::new(
+                    ErrorKind::Connection,
+                    format!("waiting for redis failed: {error}"),
+                ));
+            }
+        };
     let now = Instant::now();
     let events: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
     let mut events = events.into_iter();

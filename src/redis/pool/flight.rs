@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
@@ -94,6 +94,17 @@ impl<'f, 'a, S: ReplySink + ?Sized> Flight<'f, 'a, S> {
     /// Whether commands are on their way.
     pub fn is_talking(&self) -> bool {
         matches!(self.stage, Stage::Talking { .. })
+    }
+
+    /// How long to look for what it waits for before falling asleep. A stream's connection has
+    /// more to send while it waits.
+    pub fn looks_out(&self) -> Duration {
+        match (&self.stage, &self.call.via) {
+            (Stage::Talking { open, .. }, Via::Pool(_)) if self.wait.events == PollFlags::IN => {
+                open.connection.config().busy_poll
+            }
+            _ => Duration::ZERO,
+        }
     }
 
     /// Goes on as far as possible without waiting.

@@ -1,0 +1,127 @@
+//! Looking for a reply for a moment before falling asleep.
+//!
+//! A server on the same host answers a small read sooner than the kernel puts a thread to sleep and
+//! wakes it again, so a thread that looks for the reply meanwhile has it in half the time. That
+//! costs its core for at most `busy_poll_us`. A server that is farther away answers later than
+//! that: after each look in vain the thread falls asleep at once, twice as often as before, so
+//! that it looks in vain some one time in 64. So it does as well when another thread wants the
+//! core.
+
+use std::cell::Cell;
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, Timespec, poll};
+
+/// How many sleeps in a row go without a look at the most.
+const MOST_SKIPPED: u32 = 63;
+
+/// A thread that lets others run and is back only after this long has kept one of them waiting.
+const CROWDED: Duration = Duration::from_micros(15);
+
+const AT_ONCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
+#[derive(Clone, Copy, Default)]
+struct Habit {
+    /// How many sleeps are still to go without a look.
+    skip: u32,
+    /// How many went without one before the last look in vain.
+    skipped: u32,
+}
+
+impl Habit {
+    /// After a look in vain.
+    fn discouraged(self) -> Self {
+        let skip = (2 * self.skipped + 1).min(MOST_SKIPPED);
+        Self {
+            skip,
+            skipped: skip,
+        }
+    }
+}
+
+thread_local! {
+    static HABIT: Cell<Habit> = const {
+        Cell::new(Habit {
+            skip: 0,
+            skipped: 0,
+        })
+    };
+}
+
+/// Looks for an event of `fds`, for `limit` at most; whether one came.
+pub(super) fn comes_soon(fds: &mut [PollFd<'_>], limit: Duration) -> bool {
+    if limit.is_zero() || !has_cores() {
+        return false;
+    }
+    let habit = HABIT.get();
+    if let Some(skip) = habit.skip.checked_sub(1) {
+        HABIT.set(Habit { skip, ..habit });
+        return false;
+    }
+    let begin = Instant::now();
+    let mut last = begin;
+    loop {
+        if matches!(poll(fds, Some(&AT_ONCE)), Ok(events) if events > 0) {
+            HABIT.set(Habit::default());
+            return true;
+        }
+        thread::yield_now();
+        let now = Instant::now();
+        if now - begin >= limit || now - last > CROWDED {
+            HABIT.set(habit.discouraged());
+            return false;
+        }
+        last = now;
+    }
+}
+
+/// Whether a server on this host can run while a thread looks for its reply.
+fn has_cores() -> bool {
+    static CORES: OnceLock<bool> = OnceLock::new();
+    *CORES.get_or_init(|| thread::available_parallelism().is_ok_and(|cores| cores.get() > 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use rustix::event::PollFlags;
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_far_away_is_seldom_looked_for() {
+        if !has_cores() {
+            return;
+        }
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let looks = |times: u32| -> u32 {
+            (0..times)
+                .map(|_| {
+                    let begin = Instant::now();
+                    let mut fds = [PollFd::new(&ours, PollFlags::IN)];
+                    assert!(!comes_soon(&mut fds, Duration::from_millis(1)));
+                    // A look ends early where others want the core, but not at once.
+                    u32::from(begin.elapsed() > CROWDED)
+                })
+                .sum()
+        };
+        let vain = looks(1000);
+        assert!((1000 / 64..100).contains(&vain), "{vain}");
+
+        theirs.write_all(b"+OK\r\n").unwrap();
+        let soon = |limit| comes_soon(&mut [PollFd::new(&ours, PollFlags::IN)], limit);
+        assert!(!soon(Duration::ZERO));
+        let limit = Duration::from_millis(1);
+        let found = (0..=MOST_SKIPPED).filter(|_| soon(limit)).count();
+        assert!(found > 0);
+        // It pays again.
+        assert!((0..10).all(|_| soon(limit)));
+    }
+}
