@@ -123,6 +123,20 @@ pub struct Credentials {
     pub password: Secret,
 }
 
+/// What a server has to be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// Anything.
+    Any,
+    /// A primary.
+    Primary,
+    /// A primary, or a replica that has had its primary's data since it started: what another one
+    /// has not would look as if it did not exist.
+    Synced,
+    /// The same of a cluster, whose replicas answer only if told to.
+    SyncedNode,
+}
+
 /// What a connection to one server is configured by.
 #[derive(Clone, Debug)]
 pub struct RedisConfig {
@@ -136,10 +150,8 @@ pub struct RedisConfig {
     pub client_name: Option<String>,
     /// How TLS is spoken, if it is.
     pub tls: Option<Arc<TlsFiles>>,
-    /// Whether the connection asks a cluster's replica to answer reads.
-    pub read_only: bool,
-    /// Whether the connection makes sure that the server is a primary.
-    pub must_be_primary: bool,
+    /// What each connection makes sure that the server is.
+    pub role: Role,
     /// The longest time until a connection is open and logged in.
     pub connect_timeout: Option<Duration>,
     /// The longest silence of the server while a reply is due.
@@ -182,8 +194,7 @@ impl RedisConfig {
                 (_, false) => None,
             },
             address,
-            read_only: false,
-            must_be_primary: false,
+            role: Role::Any,
             connect_timeout: parameters.seconds("socket_connect_timeout", connect_timeout)?,
             socket_timeout,
             request_timeout: parameters

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use _core::error::ErrorKind;
-use _core::redis::config::RedisConfig;
+use _core::redis::config::{RedisConfig, Role};
 use _core::redis::pool::{Counts, Pool};
 use serde_json::json;
 
@@ -251,13 +251,50 @@ fn a_replica_is_told_from_a_primary() {
     let asynchronous = runtime().block_on(ask_async(&demoted, &[b"PING"]));
     assert_eq!(asynchronous.unwrap_err().to_string(), expected);
     let mut config = RedisConfig::clone(&node(&replica));
-    config.must_be_primary = false;
+    config.role = Role::Any;
     let as_replica = Pool::new(config.into());
     assert_eq!(ping(&as_replica).unwrap(), pong());
     // Who may not ask is let in all the same.
     let locked = RedisServer::start(&["--user", "feast", "on", ">p", "~*", "+@all", "-role"]);
     let settings = json!({"redis_type": "redis_sentinel", "username": "feast", "password": "p"});
     assert_eq!(ping(&locked.pool(settings)).unwrap(), pong());
+}
+
+#[test]
+fn a_replica_is_read_from_when_it_has_data() {
+    let settings = || json!({"read_from": "replica", "replicas": "h"});
+    let primary = RedisServer::start(&[]);
+    assert_eq!(ping(&primary.pool(settings())).unwrap(), pong());
+    let replica = RedisServer::start(&["--replicaof", "127.0.0.1 1"]);
+    let pool = replica.pool(settings());
+    let (kind, message, _) = fails(&pool, 1000);
+    assert_eq!(kind, ErrorKind::Connection);
+    let expected = format!(
+        "redis at 127.0.0.1:{} is a replica that has not had its primary's data since it started",
+        replica.port
+    );
+    assert_eq!(message, expected);
+    let asynchronous = runtime().block_on(ask_async(&pool, &[b"PING"]));
+    assert_eq!(asynchronous.unwrap_err().to_string(), expected);
+    let port = primary.port.to_string();
+    let admin = replica.pool(json!({}));
+    ask(&admin, &[b"REPLICAOF", b"127.0.0.1", port.as_bytes()]).unwrap();
+    let wait_until = |condition: &dyn Fn() -> bool| {
+        let begin = Instant::now();
+        while !condition() {
+            assert!(begin.elapsed().as_secs() < 20);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    wait_until(&|| ping(&pool).is_ok());
+    // What it has had it still has when its primary is gone.
+    drop(primary);
+    wait_until(&|| match ask(&admin, &[b"INFO", b"replication"]) {
+        Ok(Reply::Bulk(info)) => String::from_utf8_lossy(&info).contains("master_link_status:down"),
+        other => panic!("{other:?}"),
+    });
+    pool.clear();
+    assert_eq!(ping(&pool).unwrap(), pong());
 }
 
 #[test]

@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 
 use super::connection_string::{ConnectionString, server};
 use super::parameters::Parameters;
-use super::{Address, RedisConfig, Secret, invalid, login, tls_files};
+use super::{Address, RedisConfig, Role, Secret, invalid, login, tls_files};
 use crate::error::Result;
 use crate::redis::credentials::{CredentialProvider, CredentialSource};
 
@@ -174,11 +174,14 @@ impl DeploymentConfig {
             }
         }
         // A hedged read goes to a replica whatever `read_from` says.
-        node.read_only =
-            kind == DeploymentKind::Cluster && (read_from != ReadFrom::Primary || hedge.is_some());
-        // Where replicas are read too, a write to one is refused by itself.
-        node.must_be_primary =
-            kind == DeploymentKind::Sentinel && read_from == ReadFrom::Primary && hedge.is_none();
+        let of_replicas = read_from != ReadFrom::Primary || hedge.is_some();
+        node.role = match (kind, of_replicas) {
+            (DeploymentKind::Cluster, true) => Role::SyncedNode,
+            // A write to a replica is refused by itself.
+            (_, true) => Role::Synced,
+            (DeploymentKind::Sentinel, false) => Role::Primary,
+            (_, false) => Role::Any,
+        };
         let sentinel = match kind {
             DeploymentKind::Sentinel => {
                 Some(sentinel(&parameters, &node, string.tls, &mut notices)?)
@@ -399,8 +402,7 @@ fn sentinel(
                 Some(true) => Some(tls_files(parameters, &mut Vec::new())?),
                 _ => None,
             },
-            read_only: false,
-            must_be_primary: false,
+            role: Role::Any,
             ..node.clone()
         }),
     })

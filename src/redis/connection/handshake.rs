@@ -2,13 +2,18 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::redis::command::Commands;
-use crate::redis::config::RedisConfig;
+use crate::redis::config::{RedisConfig, Role};
 use crate::redis::credentials::Login;
 use crate::redis::reply::{ReplySink, is_transient};
 use crate::redis::tree::{Replies, Reply};
 
 /// More than any server says to these commands.
 const GREETING_LIMIT: usize = 16 * 1024;
+
+/// Longer than any server runs, and shorter than the time since the epoch, in seconds.
+const DECADES: i64 = 1_000_000_000;
+
+const REPLICATION: &[&[u8]] = &[b"INFO", b"replication"];
 
 /// One command of the handshake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -18,12 +23,12 @@ enum Stage {
     Select,
     ReadOnly,
     Role,
+    Replication,
     Ping,
 }
 
 /// The first commands on a connection, all in one write: log in, take a name, select the
-/// database, say that a replica may answer or make sure that it is none, and ping, so that a server
-/// that wants a password, is still loading its data, or is no Redis at all is found out here, where
+/// database, ask for its [`Role`], and ping, so that a server that wants a password, is still loading its data, or is no Redis at all is found out here, where
 /// the message can say what to do.
 pub(super) struct Handshake {
     commands: Commands,
@@ -41,11 +46,14 @@ impl Handshake {
             let db = config.db.to_string();
             handshake.push(Stage::Select, &[b"SELECT", db.as_bytes()]);
         }
-        if config.read_only {
-            handshake.push(Stage::ReadOnly, &[b"READONLY"]);
-        }
-        if config.must_be_primary {
-            handshake.push(Stage::Role, &[b"ROLE"]);
+        match config.role {
+            Role::Any => {}
+            Role::Primary => handshake.push(Stage::Role, &[b"ROLE"]),
+            Role::Synced => handshake.push(Stage::Replication, REPLICATION),
+            Role::SyncedNode => {
+                handshake.push(Stage::ReadOnly, &[b"READONLY"]);
+                handshake.push(Stage::Replication, REPLICATION);
+            }
         }
         handshake.push(Stage::Ping, &[b"PING"]);
         handshake
@@ -110,6 +118,13 @@ impl Handshake {
                     let message = format!("redis at {address} is no primary any more");
                     return Err(Error::new(ErrorKind::Connection, message));
                 }
+                Reply::Bytes(info) if *stage == Stage::Replication && !is_synced(info) => {
+                    let message = format!(
+                        "redis at {address} is a replica that has not had its primary's data since \
+                         it started"
+                    );
+                    return Err(Error::new(ErrorKind::Connection, message));
+                }
                 _ => {}
             }
         }
@@ -164,7 +179,7 @@ impl Handshake {
                     "refused to be read from as a node of a cluster".to_owned(),
                     "; if it is a standalone server, set redis_type: redis",
                 ),
-                Stage::Role | Stage::Ping => ("is not ready".to_owned(), ""),
+                Stage::Role | Stage::Replication | Stage::Ping => ("is not ready".to_owned(), ""),
             }
         };
         let shown = self.without_secrets(words);
@@ -196,17 +211,31 @@ impl Handshake {
     }
 }
 
-/// Whether the connection serves all the same. An ACL may forbid PING and ROLE, and a proxy may not
-/// know them; a server that cannot save its data refuses PING with the writes, and answers reads.
+/// Whether the connection serves all the same. An ACL may forbid PING, ROLE and INFO, and a proxy may
+/// not know them; a server that cannot save its data refuses PING with the writes, and answers reads.
 fn is_harmless(stage: Stage, words: &str) -> bool {
     let harmless = ["NOPERM", "ERR unknown", "MISCONF"];
-    matches!(stage, Stage::Ping | Stage::Role)
+    matches!(stage, Stage::Ping | Stage::Role | Stage::Replication)
         && harmless.iter().any(|code| words.starts_with(code))
 }
 
 /// What ROLE says of a primary.
 fn is_primary(role: &[Reply]) -> bool {
     matches!(role.first(), Some(Reply::Bytes(name)) if name == b"master")
+}
+
+/// What INFO says of a primary, and of a replica that has been in touch with its own. One that has not
+/// counts its link as down for -1 seconds; before Redis 6.2, since the epoch.
+fn is_synced(info: &[u8]) -> bool {
+    let info = String::from_utf8_lossy(info);
+    let value = |name: &str| {
+        let mut lines = info.lines().filter_map(|line| line.trim().split_once(':'));
+        lines.find_map(|(known, value)| (known == name).then_some(value))
+    };
+    let down = value("master_link_down_since_seconds").and_then(|down| down.parse().ok());
+    value("role") != Some("slave")
+        || value("master_link_status") != Some("down")
+        || down.is_none_or(|down: i64| (0..DECADES).contains(&down))
 }
 
 /// The answers to a handshake, as far as they have come.
@@ -233,7 +262,7 @@ impl ReplySink for Greeting {
         self.replies.advance(n).map_err(|_| foreign())?;
         // What listens there may wait for more than it was told, so that its line never ends.
         match self.replies.rest().first() {
-            None | Some(b'+' | b'-' | b'*') => Ok(()),
+            None | Some(b'+' | b'-' | b'*' | b'$') => Ok(()),
             Some(_) => Err(foreign()),
         }
     }
@@ -300,9 +329,13 @@ mod tests {
         );
         assert_eq!(
             said(json!({"redis_type": "redis_cluster", "read_from": "replica"})),
-            "READONLY PING "
+            "READONLY INFO replication PING "
         );
         assert_eq!(said(json!({"redis_type": "redis_cluster"})), "PING ");
+        assert_eq!(
+            said(json!({"read_from": "prefer_replica"})),
+            "INFO replication PING "
+        );
         let sentinel = json!({"redis_type": "redis_sentinel", "password": "p", "db": 1});
         assert_eq!(said(sentinel), "AUTH p SELECT 1 ROLE PING ");
     }
@@ -393,10 +426,46 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Connection);
         assert!(error.to_string().contains("h:1 is no primary"), "{error}");
         let replica_node = RedisConfig {
-            must_be_primary: false,
+            role: Role::Any,
             ..node
         };
         assert!(verdict(&replica_node, b"+PONG\r\n").is_ok());
+    }
+
+    #[test]
+    fn a_replica_without_data_is_not_read() {
+        let node = config(json!({"read_from": "replica"}));
+        let answer = |lines: &str| format!("${}\r\n{lines}\r\n+PONG\r\n", lines.len());
+        let lines = |role: &str, link: &str, down: &str| {
+            format!(
+                "# Replication\r\nrole:{role}\r\nmaster_link_status:{link}\r\n\
+                 master_link_down_since_seconds:{down}\r\nslave_priority:100\r\n"
+            )
+        };
+        for good in [
+            lines("slave", "up", "-1"),
+            lines("slave", "down", "0"),
+            lines("slave", "down", "9070"),
+            lines("master", "down", "-1"),
+            "# Replication\r\nrole:master\r\nconnected_slaves:0\r\n".to_owned(),
+            String::new(),
+        ] {
+            assert!(verdict(&node, answer(&good).as_bytes()).is_ok(), "{good}");
+        }
+        assert!(verdict(&node, b"-NOPERM no INFO for you\r\n+PONG\r\n").is_ok());
+        for bad in [
+            lines("slave", "down", "-1"),
+            lines("slave", "down", "1795000000"),
+        ] {
+            let error = verdict(&node, answer(&bad).as_bytes()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Connection);
+            assert!(
+                error
+                    .to_string()
+                    .contains("h:1 is a replica that has not had"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ fn defaults() {
     assert_eq!(config.topology_refresh, Some(Duration::from_secs(60)));
     assert!(config.breaker.is_none() && config.hedge.is_none() && config.provider.is_none());
     assert_eq!(config.max_pending_bytes, 64 << 20);
-    assert!(!config.node.read_only && !config.node.must_be_primary);
+    assert_eq!(config.node.role, Role::Any);
 }
 
 #[test]
@@ -84,25 +84,32 @@ fn a_replica_of_a_cluster_is_asked_to_answer() {
     let cluster = |mut settings: Value| {
         settings["redis_type"] = "redis_cluster".into();
         let config = read(&settings);
-        (config.read_from, config.node.read_only)
+        (config.read_from, config.node.role)
     };
-    assert_eq!(cluster(json!({})), (ReadFrom::Primary, false));
+    assert_eq!(cluster(json!({})), (ReadFrom::Primary, Role::Any));
     for (name, read_from) in [
         ("replica", ReadFrom::Replica),
         ("prefer_replica", ReadFrom::PreferReplica),
         ("lowest_latency", ReadFrom::LowestLatency),
     ] {
-        assert_eq!(cluster(json!({"read_from": name})), (read_from, true));
+        assert_eq!(
+            cluster(json!({"read_from": name})),
+            (read_from, Role::SyncedNode)
+        );
     }
     assert_eq!(
         cluster(json!({"hedge_percentile": 95})),
-        (ReadFrom::Primary, true)
+        (ReadFrom::Primary, Role::SyncedNode)
     );
     let redis_py = json!({"connection_string": "h:1,read_from_replicas=true"});
-    assert_eq!(cluster(redis_py), (ReadFrom::PreferReplica, true));
+    assert_eq!(
+        cluster(redis_py),
+        (ReadFrom::PreferReplica, Role::SyncedNode)
+    );
     let both = json!({"connection_string": "h:1,read_from_replicas=true,read_from=primary"});
-    assert_eq!(cluster(both), (ReadFrom::Primary, false));
-    assert!(!read(&json!({"read_from": "replica"})).node.read_only);
+    assert_eq!(cluster(both), (ReadFrom::Primary, Role::Any));
+    let replica = read(&json!({"read_from": "replica"}));
+    assert_eq!(replica.node.role, Role::Synced);
 }
 
 #[test]
@@ -119,14 +126,15 @@ fn sentinels() {
         ["s1:26379", "s2:26379", "[::1]:26379"]
     );
     assert_eq!(password(&config.node), Some("data"));
-    assert_eq!((config.node.db, config.node.read_only), (2, false));
-    assert!(config.node.tls.is_some() && !config.node.must_be_primary);
+    assert_eq!((config.node.db, config.node.role), (2, Role::Synced));
+    assert!(config.node.tls.is_some());
     let sentinel = config.sentinel.unwrap();
     assert_eq!(sentinel.master, "feast");
     let node = sentinel.node;
     assert_eq!(node.address.to_string(), "s1:26379");
     assert_eq!(password(&node), Some("guard"));
-    assert!(node.tls.is_none() && node.db == 0 && !node.must_be_primary);
+    assert_eq!((node.db, node.role), (0, Role::Any));
+    assert!(node.tls.is_none());
     assert_eq!(node.client_name.as_deref(), Some("ranker"));
     assert_eq!(node.socket_timeout, Some(Duration::from_millis(500)));
 }
@@ -139,11 +147,8 @@ fn the_logins_of_sentinels() {
     };
     let plain = sentinel(json!({"password": "data", "username": "u"}));
     assert_eq!(plain.master, "mymaster");
-    assert!(
-        read(&json!({"redis_type": "redis_sentinel"}))
-            .node
-            .must_be_primary
-    );
+    let data = read(&json!({"redis_type": "redis_sentinel"})).node;
+    assert_eq!(data.role, Role::Primary);
     assert!(plain.node.credentials.written().is_none());
     assert_eq!(plain.node.address.to_string(), "localhost:26379");
     let own = sentinel(json!({"sentinel_ssl": true, "ssl_ca_certs": "/ca.pem"}));
