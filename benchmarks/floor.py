@@ -63,7 +63,8 @@ class BareRead:
     def spin(self) -> int:
         """The same without ever sleeping: what is left when waking up costs nothing.
 
-        No service would burn a core to wait, so this is reported beside the floor, not as it.
+        No service would burn a core for as long as a server takes, so this is reported beside the
+        floor, not as it.
         """
         self._sock.sendall(self._request)
         self._sock.setblocking(False)

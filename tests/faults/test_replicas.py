@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import feast_rs
 from tests.faults.workload import Workload
 from tests.support.cluster import Cluster, wait_until
 from tests.support.commands import reads_of
+from tests.support.drivers import check, filled_store, open_store, read
 from tests.support.sentinels import MASTER, Sentinels
-from tests.support.server import DURABLE, RedisServer
+from tests.support.server import DURABLE, RedisServer, free_port
 
 BREAKER = {"breaker": True}
 REPLICAS = ["replica", "prefer_replica", "lowest_latency"]
@@ -37,7 +39,17 @@ def trio() -> Iterator[list[RedisServer]]:
             servers.append(RedisServer(*common, *follow))
             stack.callback(servers[-1].close)
         wait_until(lambda: all(is_synced(server) for server in servers[1:]), "the replicas' data")
+        catch_up(primary)
         yield servers
+
+
+def catch_up(primary: RedisServer) -> None:
+    """Waits until both replicas have what was written; they are sent nothing for up to a second
+    after they are synchronized."""
+    with primary.client() as client:
+        client.set("last", "write")
+        assert client.wait(2, 10_000) == 2
+        client.delete("last")
 
 
 def is_synced(replica: RedisServer) -> bool:
@@ -91,6 +103,28 @@ def test_replica_killed(
         if read_from != "lowest_latency":
             assert reads_of(first) > counts[1]
             assert reads_of(second) > counts[2]
+
+
+@pytest.mark.parametrize("read_from", REPLICAS)
+def test_replica_without_data(trio: list[RedisServer], tmp_path: Path, read_from: str) -> None:
+    """What it has not would look as if it were not stored."""
+    primary, follower, _ = trio
+    filled_store(tmp_path, primary.address)
+    catch_up(primary)
+    with closing(RedisServer("--replicaof", f"{primary.host} {free_port()}")) as empty:
+        settings = {"read_from": read_from, "replicas": [empty.address]}
+        store = open_store(tmp_path, primary.address, **settings)
+        if read_from == "replica":
+            with pytest.raises(feast_rs.ConnectionError, match="has not had its primary's data"):
+                read(store, [1])
+        else:
+            check(store, read, [1])
+        assert reads_of(empty) == 0
+        settings["replicas"] = [empty.address, follower.address]
+        store = open_store(tmp_path, primary.address, **settings)
+        for _ in range(5):
+            check(store, read, [1])
+        assert reads_of(empty) == 0
 
 
 @pytest.mark.parametrize("read_from", REPLICAS)

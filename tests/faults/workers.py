@@ -37,6 +37,8 @@ OUTAGES = (feast_rs.ConnectionError, feast_rs.TimeoutError, feast_rs.ServerError
 KEPT = 2000
 """Errors and late calls that are kept until they are asked for."""
 KINDS = ("thread", "task", "write")
+ALL = 9
+"""More replicas than any primary has."""
 # Linux' numbers, of sched.h and sys/mount.h.
 _NEW_MOUNTS, _BIND, _RECURSIVE, _PRIVATE = 0x20000, 0x1000, 0x4000, 0x40000
 
@@ -122,21 +124,23 @@ class Replicas:
             for server in servers
         ]
 
-    def have_all(self) -> bool:
-        """Whether all primaries answer, and a replica of each that has one has its data."""
+    def have_all(self, each: bool = False) -> bool:
+        """Whether all primaries answer, and one replica of theirs (or `each`) has their data."""
         if not self._clients:
             return True
         primaries = 0
         for client in self._clients:
             try:
                 with client.pipeline(transaction=False) as pipe:
-                    state, copies = pipe.role().wait(1, 200).execute(raise_on_error=False)
+                    state, copies = (
+                        pipe.role().wait(ALL if each else 1, 200).execute(raise_on_error=False)
+                    )
             except redis.RedisError:
                 return False
             if isinstance(copies, redis.RedisError):
                 continue
             primaries += 1
-            if state[2] and copies < 1:
+            if copies < (len(state[2]) if each else min(len(state[2]), 1)):
                 return False
         return primaries > 0
 
@@ -167,7 +171,8 @@ class Workers:
         rows = self.oracle.issue(range(self._entities))
         provider = self._atomic._get_provider()
         provider.online_write_batch(self._atomic.config, self._view, messages(rows), None)
-        while not self._replicas[0].have_all():
+        # Replicas that are synchronized first may be a second behind.
+        while not self._replicas[0].have_all(each=True):
             time.sleep(0.05)
         self.oracle.acknowledge(rows, self.oracle.doubts())
 
@@ -374,6 +379,7 @@ def work(commands: Connection, log: Path, directory: Path, settings: dict[str, A
     with log.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    os.environ.update(settings["environment"])
     warnings.simplefilter("ignore")
     random.seed()
     # A thread that waits for the GIL is given it after this time; with ten of them and Python's

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -79,6 +80,8 @@ class Workload:
             "secrets": list(secrets),
             "replicated": [access(server) for server in replicated],
             "hosts": hosts,
+            # The server of forks has that of when it was started.
+            "environment": dict(os.environ),
         }
         self.reports: list[dict[str, Any]] = []
         self.outages: list[tuple[float, float]] = []
