@@ -6,11 +6,13 @@
 //! for whoever makes Python objects.
 
 mod cells;
+mod decoding;
 mod matrix;
 mod message;
 mod status;
 
 pub use cells::Cells;
+pub use decoding::BLOCK_ROWS;
 pub use matrix::MatrixFloat;
 pub use status::Status;
 
@@ -25,11 +27,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event_time::EventTime;
 use crate::grid::{Grid, Unanswered};
 use crate::plan::{FeatureColumn, GroupRows, Plan};
-use crate::value::{ColumnDecoder, FeastType};
-
-/// Rows decoded of one column before the next column's turn: their cells lie together in the
-/// reply, and stay in the cache until all columns have taken theirs.
-pub const BLOCK_ROWS: usize = 64;
+use crate::value::FeastType;
 
 /// A column that does not come from the grid: request data, the output of an on-demand view, a
 /// precomputed vector.
@@ -210,6 +208,14 @@ impl Features {
         }
     }
 
+    /// The feature whose values a column shows, unless they are a join key's or were added.
+    fn feature(&self, column: usize) -> Option<&FeatureColumn> {
+        match self.columns[column] {
+            Source::Feature(feature) => Some(&self.plan.columns()[feature]),
+            _ => None,
+        }
+    }
+
     /// The declared type of a column.
     #[must_use]
     pub fn dtype(&self, column: usize) -> &FeastType {
@@ -235,24 +241,7 @@ impl Features {
     /// does not fit the declared type.
     pub fn record_batch(&self, event_times: bool) -> Result<RecordBatch> {
         let shown = self.distinct();
-        let mut decoders: Vec<ColumnDecoder> = shown
-            .iter()
-            .map(|&column| ColumnDecoder::new(self.dtype(column), self.rows))
-            .collect();
-        for start in (0..self.rows).step_by(BLOCK_ROWS) {
-            let rows = start..self.rows.min(start + BLOCK_ROWS);
-            self.warm(rows.clone());
-            for (&column, decoder) in shown.iter().zip(&mut decoders) {
-                if self.key(column).is_some() {
-                    continue;
-                }
-                decoder
-                    .extend(self.cells(column, rows.clone()))
-                    .map_err(|cause| {
-                        self.cell_error(column, start + cause.index, &cause.reason())
-                    })?;
-            }
-        }
+        let decoders = self.decoded(&shown)?;
         let mut fields = Vec::with_capacity(shown.len());
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(shown.len());
         for (&column, decoder) in shown.iter().zip(decoders) {
@@ -289,27 +278,14 @@ impl Features {
     /// The error of a cell: which feature of which entity, and what is wrong with it.
     #[must_use]
     pub fn cell_error(&self, column: usize, row: usize, cause: &dyn std::fmt::Display) -> Error {
-        let what = match self.columns[column] {
-            Source::Feature(feature) => {
-                let FeatureColumn { view, feature, .. } = &self.plan.columns()[feature];
-                format!("feature '{view}:{feature}'")
-            }
-            _ => format!("column '{}'", self.name(column)),
+        let what = match self.feature(column) {
+            Some(FeatureColumn { view, feature, .. }) => format!("feature '{view}:{feature}'"),
+            None => format!("column '{}'", self.name(column)),
         };
         Error::new(
             ErrorKind::Decode,
             format!("{what} of {}: {cause}", self.entity_text(column, row)),
         )
-    }
-
-    /// Brings the values of some rows into the cache, before columns take them one by one.
-    pub fn warm(&self, rows: std::ops::Range<usize>) {
-        let Some(grid) = &self.grid else { return };
-        for (group, entities) in self.groups.iter().enumerate() {
-            for row in rows.clone() {
-                grid.warm(group, entities.entity(row));
-            }
-        }
     }
 
     /// The columns that are shown when names must be unique.
@@ -330,12 +306,9 @@ impl Features {
 
     /// The entity of a row as `driver_id=1001`.
     fn entity_text(&self, column: usize, row: usize) -> String {
-        let keys: Vec<usize> = match self.columns[column] {
-            Source::Feature(feature) => {
-                let group = self.plan.columns()[feature].group;
-                self.plan.groups()[group].key_columns.clone()
-            }
-            _ => (0..self.keys.len()).collect(),
+        let keys: Vec<usize> = match self.feature(column) {
+            Some(feature) => self.plan.groups()[feature.group].key_columns.clone(),
+            None => (0..self.keys.len()).collect(),
         };
         if keys.is_empty() {
             return format!("row {row}");

@@ -63,9 +63,10 @@ impl Features {
                 format!("a matrix of {} for {} x {width}", matrix.len(), self.rows),
             ));
         }
+        let spans = self.spans(columns);
         for start in (0..self.rows).step_by(BLOCK_ROWS) {
             let rows = start..self.rows.min(start + BLOCK_ROWS);
-            self.warm(rows.clone());
+            self.warm(&spans, rows.clone());
             let block = &mut matrix[rows.start * width..rows.end * width];
             for (place, &column) in columns.iter().enumerate() {
                 let filled = if let Some(key) = self.key(column) {

@@ -299,9 +299,11 @@ fn column_lists<'py>(py: Python<'py>, features: &Features) -> PyResult<Vec<Bound
     let mut columns = (0..features.width())
         .map(|column| ObjectColumn::new(py, Hint::of(features.dtype(column)), features.rows()))
         .collect::<PyResult<Vec<_>>>()?;
+    let all: Vec<usize> = (0..features.width()).collect();
+    let spans = features.spans(&all);
     for start in (0..features.rows()).step_by(BLOCK_ROWS) {
         let rows = start..features.rows().min(start + BLOCK_ROWS);
-        features.warm(rows.clone());
+        features.warm(&spans, rows.clone());
         for (index, column) in columns.iter_mut().enumerate() {
             let failed = |row: usize, cause: &dyn std::fmt::Display| -> PyErr {
                 features.cell_error(index, row, cause).into()

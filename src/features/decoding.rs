@@ -1,0 +1,206 @@
+//! Columns decoded from their cells, by several threads where that pays.
+
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use super::Features;
+use crate::error::{Error, Result};
+use crate::value::ColumnDecoder;
+
+/// Rows decoded of one column before the next column's turn: their cells lie together in the
+/// reply, and stay in the cache until all columns have taken theirs.
+pub const BLOCK_ROWS: usize = 64;
+
+/// How many cells are worth a thread, which costs as much as decoding some thousands.
+const CELLS_PER_THREAD: usize = 40_000;
+
+/// More threads than this would wait for memory rather than decode.
+const MOST_THREADS: usize = 4;
+
+/// Columns differ in what they cost: who is done early takes another share.
+const SHARES_PER_THREAD: usize = 3;
+
+/// Where the first wrong cell is, and what is wrong with it.
+struct Flaw {
+    /// Its block of rows, and its column's place.
+    at: (usize, usize),
+    error: Error,
+}
+
+impl Features {
+    /// The columns `shown`, decoded; a join key's stays empty. Of several wrong cells the same one is
+    /// always told of, however many threads there are.
+    pub(super) fn decoded(&self, shown: &[usize]) -> Result<Vec<ColumnDecoder>> {
+        let mut decoders: Vec<ColumnDecoder> = shown
+            .iter()
+            .map(|&column| ColumnDecoder::new(self.dtype(column), self.rows))
+            .collect();
+        let threads = threads(self.rows * shown.len());
+        let shares = if threads == 1 {
+            1
+        } else {
+            threads * SHARES_PER_THREAD
+        };
+        let share = shown.len().div_ceil(shares).max(1);
+        let shares = Mutex::new(decoders.chunks_mut(share).enumerate());
+        let flaw: Mutex<Option<Flaw>> = Mutex::new(None);
+        let work = || {
+            while let Some((number, part)) = locked(&shares).next() {
+                let begin = number * share;
+                let columns = &shown[begin..begin + part.len()];
+                if let Err(found) = self.decode(columns, begin, part) {
+                    let mut flaw = locked(&flaw);
+                    if flaw.as_ref().is_none_or(|other| found.at < other.at) {
+                        *flaw = Some(found);
+                    }
+                }
+            }
+        };
+        thread::scope(|scope| {
+            // Where no more threads are to be had, this one does all.
+            let _ = (1..threads).try_for_each(|_| {
+                let helper = thread::Builder::new().name("feast-rs-decode".to_owned());
+                helper.spawn_scoped(scope, work).map(drop)
+            });
+            work();
+        });
+        match flaw.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(flaw) => Err(flaw.error),
+            None => Ok(decoders),
+        }
+    }
+
+    /// Decodes some columns, the first of which has the place `begin` among those shown.
+    fn decode(
+        &self,
+        columns: &[usize],
+        begin: usize,
+        decoders: &mut [ColumnDecoder],
+    ) -> std::result::Result<(), Flaw> {
+        let spans = self.spans(columns);
+        for start in (0..self.rows).step_by(BLOCK_ROWS) {
+            let rows = start..self.rows.min(start + BLOCK_ROWS);
+            self.warm(&spans, rows.clone());
+            for (place, (&column, decoder)) in columns.iter().zip(&mut *decoders).enumerate() {
+                if self.key(column).is_some() {
+                    continue;
+                }
+                decoder
+                    .extend(self.cells(column, rows.clone()))
+                    .map_err(|cause| Flaw {
+                        at: (start, begin + place),
+                        error: self.cell_error(column, start + cause.index, &cause.reason()),
+                    })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The fields that some columns take from the hashes of each key group.
+    #[must_use]
+    pub fn spans(&self, columns: &[usize]) -> Vec<Range<usize>> {
+        let mut spans = vec![0..0; self.groups.len()];
+        for feature in columns.iter().filter_map(|&column| self.feature(column)) {
+            let (span, field) = (&mut spans[feature.group], feature.field);
+            *span = if span.start == span.end {
+                field..field + 1
+            } else {
+                span.start.min(field)..span.end.max(field + 1)
+            };
+        }
+        spans
+    }
+
+    /// Brings the values of some rows into the cache, before columns take them one by one.
+    pub fn warm(&self, spans: &[Range<usize>], rows: Range<usize>) {
+        let Some(grid) = &self.grid else { return };
+        for (group, (entities, fields)) in self.groups.iter().zip(spans).enumerate() {
+            for row in rows.clone() {
+                grid.warm(group, entities.entity(row), fields.clone());
+            }
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many threads decode so many cells.
+fn threads(cells: usize) -> usize {
+    let wanted = (cells / CELLS_PER_THREAD).clamp(1, MOST_THREADS);
+    if wanted == 1 {
+        return 1;
+    }
+    wanted.min(thread::available_parallelism().map_or(1, usize::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::cast::AsArray as _;
+    use arrow_array::types::Int64Type;
+
+    use crate::event_time::EventTime;
+    use crate::features::{AddedColumn, Features, Status};
+    use crate::value::FeastType;
+    use crate::value::wire::tag;
+
+    const ROWS: usize = 4000;
+    const COLUMNS: usize = 50;
+
+    fn value(row: usize, column: usize) -> u8 {
+        ((row + 3 * column) % 128) as u8
+    }
+
+    fn added(column: usize, broken: &[(usize, usize)]) -> AddedColumn {
+        let cell = |row| match broken.contains(&(row, column)) {
+            true => [tag::STRING, 0],
+            false => [tag::INT64, value(row, column)],
+        };
+        AddedColumn {
+            name: format!("c{column}"),
+            dtype: FeastType::Int64,
+            cells: (0..ROWS).flat_map(cell).collect(),
+            ends: (1..=ROWS).map(|end| 2 * end).collect(),
+            statuses: vec![Status::Present; ROWS],
+            times: vec![EventTime::default(); ROWS],
+        }
+    }
+
+    fn features(broken: &[(usize, usize)]) -> Features {
+        let columns = (0..COLUMNS).map(|column| added(column, broken));
+        Features::from_columns(ROWS, columns.collect()).unwrap()
+    }
+
+    #[test]
+    fn so_many_cells_are_for_several_threads() {
+        assert_eq!(super::threads(super::CELLS_PER_THREAD), 1);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        assert_eq!(super::threads(ROWS * COLUMNS), cores.min(4));
+    }
+
+    #[test]
+    fn every_value_has_its_place() {
+        let batch = features(&[]).record_batch(false).unwrap();
+        assert_eq!((batch.num_rows(), batch.num_columns()), (ROWS, COLUMNS));
+        for column in 0..COLUMNS {
+            let numbers = batch.column(column).as_primitive::<Int64Type>();
+            let expected = (0..ROWS).map(|row| i64::from(value(row, column)));
+            assert!(numbers.values().iter().copied().eq(expected), "{column}");
+        }
+    }
+
+    #[test]
+    fn the_same_wrong_cell_is_told_of() {
+        let error = |broken: &[(usize, usize)]| {
+            let outcome = features(broken).record_batch(false);
+            outcome.unwrap_err().to_string()
+        };
+        let first = error(&[(70, 49)]);
+        assert!(first.contains("column 'c49' of row 70"), "{first}");
+        for _ in 0..20 {
+            assert_eq!(error(&[(3999, 0), (70, 49), (128, 1), (71, 49)]), first);
+        }
+    }
+}
