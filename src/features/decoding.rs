@@ -43,10 +43,13 @@ impl Features {
             threads * SHARES_PER_THREAD
         };
         let share = shown.len().div_ceil(shares).max(1);
+        let threads = threads.min(shown.len().div_ceil(share));
         let shares = Mutex::new(decoders.chunks_mut(share).enumerate());
         let flaw: Mutex<Option<Flaw>> = Mutex::new(None);
+        // Lets go of the lock before the share is decoded.
+        let next = || locked(&shares).next();
         let work = || {
-            while let Some((number, part)) = locked(&shares).next() {
+            while let Some((number, part)) = next() {
                 let begin = number * share;
                 let columns = &shown[begin..begin + part.len()];
                 if let Err(found) = self.decode(columns, begin, part) {
@@ -154,9 +157,12 @@ mod tests {
     }
 
     fn added(column: usize, broken: &[(usize, usize)]) -> AddedColumn {
-        let cell = |row| match broken.contains(&(row, column)) {
-            true => [tag::STRING, 0],
-            false => [tag::INT64, value(row, column)],
+        let cell = |row| {
+            if broken.contains(&(row, column)) {
+                [tag::STRING, 0]
+            } else {
+                [tag::INT64, value(row, column)]
+            }
         };
         AddedColumn {
             name: format!("c{column}"),

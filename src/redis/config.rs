@@ -130,8 +130,8 @@ pub enum Role {
     Any,
     /// A primary.
     Primary,
-    /// A primary, or a replica that has had its primary's data since it started: what another one
-    /// has not would look as if it did not exist.
+    /// A primary, or a replica that has had its primary's data: what another one has not would look
+    /// as if it did not exist.
     Synced,
     /// The same of a cluster, whose replicas answer only if told to.
     SyncedNode,

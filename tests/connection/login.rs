@@ -270,7 +270,7 @@ fn a_replica_is_read_from_when_it_has_data() {
     let (kind, message, _) = fails(&pool, 1000);
     assert_eq!(kind, ErrorKind::Connection);
     let expected = format!(
-        "redis at 127.0.0.1:{} is a replica that has not had its primary's data since it started",
+        "redis at 127.0.0.1:{} is a replica that has not had its primary's data yet",
         replica.port
     );
     assert_eq!(message, expected);

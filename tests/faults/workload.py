@@ -88,10 +88,17 @@ class Workload:
         self.recoveries: list[float] = []
         self._log = directory / "workers.log"
         self._workers, theirs = _FORKS.Pipe()
-        self._process = _FORKS.Process(target=work, args=(theirs, self._log, directory, options))
+        self._log.touch()
+        self._process = _FORKS.Process(
+            target=work, args=(theirs, self._log, directory, options), daemon=True
+        )
         self._process.start()
         theirs.close()
-        assert self._answer() == "ready"
+        try:
+            assert self._answer() == "ready"
+        except BaseException:
+            self.close()
+            raise
 
     def _answer(self, seconds: float = 60) -> Any:
         with contextlib.suppress(EOFError):

@@ -8,7 +8,7 @@ use crate::redis::reply::{ReplySink, is_transient};
 use crate::redis::tree::{Replies, Reply};
 
 /// More than any server says to these commands.
-const GREETING_LIMIT: usize = 16 * 1024;
+const GREETING_LIMIT: usize = 64 * 1024;
 
 /// Longer than any server runs, and shorter than the time since the epoch, in seconds.
 const DECADES: i64 = 1_000_000_000;
@@ -120,8 +120,7 @@ impl Handshake {
                 }
                 Reply::Bytes(info) if *stage == Stage::Replication && !is_synced(info) => {
                     let message = format!(
-                        "redis at {address} is a replica that has not had its primary's data since \
-                         it started"
+                        "redis at {address} is a replica that has not had its primary's data yet"
                     );
                     return Err(Error::new(ErrorKind::Connection, message));
                 }
@@ -215,8 +214,12 @@ impl Handshake {
 /// not know them; a server that cannot save its data refuses PING with the writes, and answers reads.
 fn is_harmless(stage: Stage, words: &str) -> bool {
     let harmless = ["NOPERM", "ERR unknown", "MISCONF"];
-    matches!(stage, Stage::Ping | Stage::Role | Stage::Replication)
-        && harmless.iter().any(|code| words.starts_with(code))
+    match stage {
+        Stage::Ping | Stage::Role => harmless.iter().any(|code| words.starts_with(code)),
+        // Each proxy has words of its own for commands that it does not pass on.
+        Stage::Replication => !words.starts_with("NOAUTH") && !is_transient(words),
+        _ => false,
+    }
 }
 
 /// What ROLE says of a primary.
@@ -453,6 +456,8 @@ mod tests {
             assert!(verdict(&node, answer(&good).as_bytes()).is_ok(), "{good}");
         }
         assert!(verdict(&node, b"-NOPERM no INFO for you\r\n+PONG\r\n").is_ok());
+        assert!(verdict(&node, b"-unsupported command 'INFO'\r\n+PONG\r\n").is_ok());
+        assert!(verdict(&node, b"-LOADING dataset\r\n-LOADING dataset\r\n").is_err());
         for bad in [
             lines("slave", "down", "-1"),
             lines("slave", "down", "1795000000"),

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::Call;
 use super::flight::Flight;
-use super::lookout::comes_soon;
+use super::lookout::look;
 use super::round::Round;
 use crate::error::{Error, ErrorKind, Result};
 use crate::redis::connection::Interrupt;
@@ -98,9 +98,8 @@ fn sleep<S: ReplySink + ?Sized>(
     let talking = under_way().all(Flight::is_talking);
     let asks = *asked.get_or_insert(now) + if talking { NAP } else { WATCH };
     let wakes = under_way().filter_map(|flight| flight.wait().until);
-    let sleep = wakes
-        .fold(asks, Instant::min)
-        .saturating_duration_since(now);
+    let end = wakes.fold(asks, Instant::min);
+    let left = || end.saturating_duration_since(Instant::now());
     let mut fds: Vec<_> = under_way()
         .filter_map(Flight::polled)
         .chain(
@@ -110,19 +109,21 @@ fn sleep<S: ReplySink + ?Sized>(
         )
         .map(|(fd, events)| PollFd::from_borrowed_fd(fd, events))
         .collect();
-    let looks = under_way().map(Flight::looks_out).min();
-    let came = comes_soon(&mut fds, looks.unwrap_or_default().min(sleep));
-    let woken = !came
-        && match poll(&mut fds, Some(&timespec(sleep))) {
-            Ok(_) => false,
-            Err(Errno::INTR) => true,
-            Err(error) => {
-                return Err(Error::new(
-                    ErrorKind::Connection,
-                    format!("waiting for redis failed: {error}"),
-                ));
-            }
-        };
+    let looks = under_way().filter_map(Flight::looks_out).min();
+    let polled = match look(&mut fds, looks.unwrap_or_default().min(left())) {
+        Ok(0) => poll(&mut fds, Some(&timespec(left()))),
+        found => found,
+    };
+    let woken = match polled {
+        Ok(_) => false,
+        Err(Errno::INTR) => true,
+        Err(error) => {
+            return Err(Error::new(
+                ErrorKind::Connection,
+                format!("waiting for redis failed: {error}"),
+            ));
+        }
+    };
     let now = Instant::now();
     let events: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
     let mut events = events.into_iter();

@@ -96,15 +96,18 @@ impl<'f, 'a, S: ReplySink + ?Sized> Flight<'f, 'a, S> {
         matches!(self.stage, Stage::Talking { .. })
     }
 
-    /// How long to look for what it waits for before falling asleep. A stream's connection has
-    /// more to send while it waits.
-    pub fn looks_out(&self) -> Duration {
-        match (&self.stage, &self.call.via) {
+    /// How long to look for what it waits for before falling asleep; `None` if that is no socket. A
+    /// stream's connection has more to send while it waits.
+    pub fn looks_out(&self) -> Option<Duration> {
+        if self.wait.events.is_empty() {
+            return None;
+        }
+        Some(match (&self.stage, &self.call.via) {
             (Stage::Talking { open, .. }, Via::Pool(_)) if self.wait.events == PollFlags::IN => {
                 open.connection.config().busy_poll
             }
             _ => Duration::ZERO,
-        }
+        })
     }
 
     /// Goes on as far as possible without waiting.

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, Timespec, poll};
+use rustix::io::Errno;
 
 /// How many sleeps in a row go without a look at the most.
 const MOST_SKIPPED: u32 = 63;
@@ -53,28 +54,29 @@ thread_local! {
     };
 }
 
-/// Looks for an event of `fds`, for `limit` at most; whether one came.
-pub(super) fn comes_soon(fds: &mut [PollFd<'_>], limit: Duration) -> bool {
+/// Looks for an event of `fds`, for `limit` at most; as `poll`, how many came.
+pub(super) fn look(fds: &mut [PollFd<'_>], limit: Duration) -> Result<usize, Errno> {
     if limit.is_zero() || !has_cores() {
-        return false;
+        return Ok(0);
     }
     let habit = HABIT.get();
     if let Some(skip) = habit.skip.checked_sub(1) {
         HABIT.set(Habit { skip, ..habit });
-        return false;
+        return Ok(0);
     }
     let begin = Instant::now();
     let mut last = begin;
     loop {
-        if matches!(poll(fds, Some(&AT_ONCE)), Ok(events) if events > 0) {
+        let events = poll(fds, Some(&AT_ONCE))?;
+        if events > 0 {
             HABIT.set(Habit::default());
-            return true;
+            return Ok(events);
         }
         thread::yield_now();
         let now = Instant::now();
         if now - begin >= limit || now - last > CROWDED {
             HABIT.set(habit.discouraged());
-            return false;
+            return Ok(0);
         }
         last = now;
     }
@@ -106,7 +108,7 @@ mod tests {
                 .map(|_| {
                     let begin = Instant::now();
                     let mut fds = [PollFd::new(&ours, PollFlags::IN)];
-                    assert!(!comes_soon(&mut fds, Duration::from_millis(1)));
+                    assert_eq!(look(&mut fds, Duration::from_millis(1)), Ok(0));
                     // A look ends early where others want the core, but not at once.
                     u32::from(begin.elapsed() > CROWDED)
                 })
@@ -116,7 +118,7 @@ mod tests {
         assert!((1000 / 64..100).contains(&vain), "{vain}");
 
         theirs.write_all(b"+OK\r\n").unwrap();
-        let soon = |limit| comes_soon(&mut [PollFd::new(&ours, PollFlags::IN)], limit);
+        let soon = |limit| look(&mut [PollFd::new(&ours, PollFlags::IN)], limit) == Ok(1);
         assert!(!soon(Duration::ZERO));
         let limit = Duration::from_millis(1);
         let found = (0..=MOST_SKIPPED).filter(|_| soon(limit)).count();
