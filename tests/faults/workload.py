@@ -8,12 +8,10 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.faults.heartbeat import Heartbeat
 from tests.faults.workers import KINDS, TOLERANCE, work
 from tests.support.server import RedisServer
 
@@ -22,9 +20,6 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.faults.workers"])
 LIMIT_MS = 300
 """The `request_timeout_ms` of the reads."""
-STALLED_SECONDS = 0.1
-"""A call that timed out while this process, where the proxies are, stood still for so long had too
-little of its limit left."""
 BACK_SECONDS = 2.0
 """After which every call must succeed again, counted from the server's return."""
 CALM_SECONDS = 0.5
@@ -88,7 +83,6 @@ class Workload:
             # The server of forks has that of when it was started.
             "environment": dict(os.environ),
         }
-        self._heart = proxies_heart()
         self.reports: list[dict[str, Any]] = []
         self.outages: list[tuple[float, float]] = []
         self.recoveries: list[float] = []
@@ -191,19 +185,11 @@ class Workload:
             (begin, end, *error)
             for begin, end, *error in self.errors()
             if not any(end >= first and begin <= last for first, last in self.outages)
-            and not ("TimeoutError" in error[1] and self._stalled(begin, end))
         ]
         assert not stray, f"{len(stray)} errors outside of outages: {stray[:5]}"
         late = [call for call in self.late() if call["net"] > TOLERANCE]
         assert not late, f"{len(late)} calls over the limit: {late[:5]}"
         assert all(seconds <= BACK_SECONDS for seconds in self.recoveries), self.recoveries
-
-    def _stalled(self, begin: float, end: float) -> bool:
-        missed = self._heart.missed(begin, end)
-        print(
-            f"a time-out outside of outages, {missed * 1000:.0f} ms of it the proxies' standstill"
-        )
-        return missed > STALLED_SECONDS
 
     def errors(self) -> list[Any]:
         """When each error began and ended, of what kind of call, and its text."""
@@ -254,14 +240,6 @@ class Workload:
                     print(Counter(error[3] for error in self.errors()).most_common(8))
         finally:
             self.close()
-
-
-@cache
-def proxies_heart() -> Heartbeat:
-    """Tells when this process could not run."""
-    heart = Heartbeat()
-    heart.start_thread()
-    return heart
 
 
 def access(server: RedisServer) -> dict[str, Any]:
