@@ -5,6 +5,7 @@
 //! ([`Features::fill_matrix`]), Feast's response message ([`Features::message`]), or cell by cell
 //! for whoever makes Python objects.
 
+mod blocks;
 mod cells;
 mod decoding;
 mod matrix;
@@ -12,7 +13,6 @@ mod message;
 mod status;
 
 pub use cells::Cells;
-pub use decoding::BLOCK_ROWS;
 pub use matrix::MatrixFloat;
 pub use status::Status;
 

@@ -1,16 +1,11 @@
 //! Columns decoded from their cells, by several threads where that pays.
 
-use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::Features;
 use crate::error::{Error, Result};
 use crate::value::ColumnDecoder;
-
-/// Rows decoded of one column before the next column's turn: their cells lie together in the
-/// reply, and stay in the cache until all columns have taken theirs.
-pub const BLOCK_ROWS: usize = 64;
 
 /// How many cells are worth a thread, which costs as much as decoding some thousands.
 const CELLS_PER_THREAD: usize = 40_000;
@@ -81,10 +76,8 @@ impl Features {
         begin: usize,
         decoders: &mut [ColumnDecoder],
     ) -> std::result::Result<(), Flaw> {
-        let spans = self.spans(columns);
-        for start in (0..self.rows).step_by(BLOCK_ROWS) {
-            let rows = start..self.rows.min(start + BLOCK_ROWS);
-            self.warm(&spans, rows.clone());
+        for rows in self.blocks(columns) {
+            let start = rows.start;
             for (place, (&column, decoder)) in columns.iter().zip(&mut *decoders).enumerate() {
                 if self.key(column).is_some() {
                     continue;
@@ -98,31 +91,6 @@ impl Features {
             }
         }
         Ok(())
-    }
-
-    /// The fields that some columns take from the hashes of each key group.
-    #[must_use]
-    pub fn spans(&self, columns: &[usize]) -> Vec<Range<usize>> {
-        let mut spans = vec![0..0; self.groups.len()];
-        for feature in columns.iter().filter_map(|&column| self.feature(column)) {
-            let (span, field) = (&mut spans[feature.group], feature.field);
-            *span = if span.start == span.end {
-                field..field + 1
-            } else {
-                span.start.min(field)..span.end.max(field + 1)
-            };
-        }
-        spans
-    }
-
-    /// Brings the values of some rows into the cache, before columns take them one by one.
-    pub fn warm(&self, spans: &[Range<usize>], rows: Range<usize>) {
-        let Some(grid) = &self.grid else { return };
-        for (group, (entities, fields)) in self.groups.iter().zip(spans).enumerate() {
-            for row in rows.clone() {
-                grid.warm(group, entities.entity(row), fields.clone());
-            }
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The answer as a matrix of floats, for a model.
 
-use super::{BLOCK_ROWS, Cells, Features};
+use super::{Cells, Features};
 use crate::error::{Error, ErrorKind, Result};
 use crate::value::CellError;
 use crate::value::number::{fill_f32, fill_f64};
@@ -63,10 +63,8 @@ impl Features {
                 format!("a matrix of {} for {} x {width}", matrix.len(), self.rows),
             ));
         }
-        let spans = self.spans(columns);
-        for start in (0..self.rows).step_by(BLOCK_ROWS) {
-            let rows = start..self.rows.min(start + BLOCK_ROWS);
-            self.warm(&spans, rows.clone());
+        for rows in self.blocks(columns) {
+            let start = rows.start;
             let block = &mut matrix[rows.start * width..rows.end * width];
             for (place, &column) in columns.iter().enumerate() {
                 let filled = if let Some(key) = self.key(column) {

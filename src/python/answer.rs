@@ -15,7 +15,7 @@ use super::objects::{Hint, ObjectColumn, ObjectMaker};
 use super::schemas::Schemas;
 use crate::error::{Error, ErrorKind};
 use crate::event_time::EventTime;
-use crate::features::{AddedColumn, BLOCK_ROWS, Cells, Features, Front, MatrixFloat, Status};
+use crate::features::{AddedColumn, Cells, Features, Front, MatrixFloat, Status};
 use crate::value::FeastType;
 
 /// A column of serialized values that does not come from Redis' hashes.
@@ -300,10 +300,7 @@ fn column_lists<'py>(py: Python<'py>, features: &Features) -> PyResult<Vec<Bound
         .map(|column| ObjectColumn::new(py, Hint::of(features.dtype(column)), features.rows()))
         .collect::<PyResult<Vec<_>>>()?;
     let all: Vec<usize> = (0..features.width()).collect();
-    let spans = features.spans(&all);
-    for start in (0..features.rows()).step_by(BLOCK_ROWS) {
-        let rows = start..features.rows().min(start + BLOCK_ROWS);
-        features.warm(&spans, rows.clone());
+    for rows in features.blocks(&all) {
         for (index, column) in columns.iter_mut().enumerate() {
             let failed = |row: usize, cause: &dyn std::fmt::Display| -> PyErr {
                 features.cell_error(index, row, cause).into()

@@ -28,8 +28,9 @@ enum Stage {
 }
 
 /// The first commands on a connection, all in one write: log in, take a name, select the
-/// database, ask for its [`Role`], and ping, so that a server that wants a password, is still loading its data, or is no Redis at all is found out here, where
-/// the message can say what to do.
+/// database, make sure of the server's [`Role`], and ping, so that a server that wants a password, is
+/// still loading its data, or is no Redis at all is found out here, where the message can say what to
+/// do.
 pub(super) struct Handshake {
     commands: Commands,
     stages: Vec<Stage>,

@@ -1,11 +1,10 @@
 //! Looking for a reply for a moment before falling asleep.
 //!
 //! A server on the same host answers a small read sooner than the kernel puts a thread to sleep and
-//! wakes it again, so a thread that looks for the reply meanwhile has it in half the time. That
-//! costs its core for at most `busy_poll_us`. A server that is farther away answers later than
-//! that: after each look in vain the thread falls asleep at once, twice as often as before, so
-//! that it looks in vain some one time in 64. So it does as well when another thread wants the
-//! core.
+//! wakes it again, so a thread that looks for the reply meanwhile has it sooner. That costs its
+//! core for at most `busy_poll_us`. A server that is farther away answers later than that: after
+//! each look in vain the thread sleeps twice as often without one as before, so that it looks in vain
+//! some one time in 64. So it does as well when another thread wants the core.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
