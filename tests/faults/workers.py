@@ -381,6 +381,8 @@ def work(commands: Connection, log: Path, directory: Path, settings: dict[str, A
         os.dup2(file.fileno(), 2)
     os.environ.update(settings["environment"])
     warnings.simplefilter("ignore")
+    # A collection need not walk through the modules, for which all threads would stand still.
+    gc.freeze()
     random.seed()
     # A thread that waits for the GIL is given it after this time; with ten of them and Python's
     # 5 ms the GIL alone would make calls late.
