@@ -1,7 +1,8 @@
 //! Values of other types as texts, spelled as Python spells them: `str(value)` for a column
 //! declared `String`, `json.dumps(value)` for one declared `Json`.
 
-use std::fmt::Write as _;
+use std::fmt::{LowerExp, Write as _};
+use std::str::FromStr;
 
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{
@@ -17,6 +18,23 @@ use super::source::{
 use super::texts::{Texts, decimals, texts};
 use crate::error::Result;
 
+/// What a double may have of them.
+const MOST_DIGITS: usize = 767;
+
+trait Float: LowerExp + FromStr + PartialEq + Copy + Into<f64> {
+    /// From here on it is spelled with a power of ten.
+    const POWER_FROM: f64;
+}
+
+impl Float for f64 {
+    const POWER_FROM: f64 = 1e16;
+}
+
+impl Float for f32 {
+    /// As in numpy 2.3 and later; before it was that of doubles.
+    const POWER_FROM: f64 = 1e6;
+}
+
 /// Texts; numbers, bools, dates and timestamps (in UTC) as Python's `str` spells numpy's.
 pub(super) fn strings(array: &dyn Array) -> Result<Texts> {
     let array = plain(array)?;
@@ -28,19 +46,11 @@ pub(super) fn strings(array: &dyn Array) -> Result<Texts> {
         DataType::Float32 => array
             .as_primitive::<Float32Type>()
             .iter()
-            .map(|number| {
-                number
-                    .filter(|n| !n.is_nan())
-                    .map(|n| python_float(&format!("{n:e}")))
-            })
+            .map(|number| number.filter(|n| !n.is_nan()).map(python_float))
             .collect(),
         DataType::Float64 => doubles(&array)?
             .iter()
-            .map(|number| {
-                number
-                    .filter(|n| !n.is_nan())
-                    .map(|n| python_float(&format!("{n:e}")))
-            })
+            .map(|number| number.filter(|n| !n.is_nan()).map(python_float))
             .collect(),
         DataType::Date32 => {
             let dates = array.as_primitive::<Date32Type>().iter();
@@ -78,13 +88,15 @@ pub(super) fn strings(array: &dyn Array) -> Result<Texts> {
     Ok(texts.into())
 }
 
-/// Python's and numpy's spelling of a float, made from Rust's shortest one (`1.5e-7`, `inf`).
-fn python_float(shortest: &str) -> String {
+/// Python's spelling of a double, and numpy's of both: `1.5e-07`, `2.0`, `inf`.
+fn python_float<N: Float>(number: N) -> String {
+    let shortest = shortest(number);
     let Some((digits, exponent)) = shortest.split_once('e') else {
-        return shortest.to_owned();
+        return shortest;
     };
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if !(-4..16).contains(&exponent) {
+    let size = number.into().abs();
+    if size != 0.0 && !(1e-4..N::POWER_FROM).contains(&size) {
         let sign = if exponent < 0 { '-' } else { '+' };
         return format!("{digits}e{sign}{:02}", exponent.abs());
     }
@@ -102,6 +114,31 @@ fn python_float(shortest: &str) -> String {
     let (whole, fraction) = padded.split_at(point);
     let fraction = if fraction.is_empty() { "0" } else { fraction };
     format!("{sign}{whole}.{fraction}")
+}
+
+/// The fewest digits that are read as this number; of two such that are as near to it, those that
+/// end evenly, as in Python. Rust takes the greater.
+fn shortest<N: Float>(number: N) -> String {
+    let text = format!("{number:e}");
+    lesser_of_two(number, &text).unwrap_or(text)
+}
+
+/// The digits below the shortest ones, if the number is in the middle of both and they end evenly.
+fn lesser_of_two<N: Float>(number: N, shortest: &str) -> Option<String> {
+    let count = shortest.bytes().take_while(|&byte| byte != b'e');
+    let count = count.filter(u8::is_ascii_digit).count();
+    // In the middle means that a five follows, and nothing after it.
+    let exact = format!("{number:.count$e}");
+    let (digits, exponent) = exact.split_once('e')?;
+    let lesser = digits.strip_suffix('5')?;
+    let even = lesser.ends_with(['0', '2', '4', '6', '8']);
+    let lesser = format!("{lesser}e{exponent}");
+    if !even || lesser.parse().is_ok_and(|read: N| read != number) {
+        return None;
+    }
+    let all = format!("{number:.MOST_DIGITS$e}");
+    let (all, _) = all.split_once('e')?;
+    (all.trim_end_matches('0') == digits).then_some(lesser)
 }
 
 /// The date of a day since 1970, in the proleptic Gregorian calendar.
@@ -212,7 +249,7 @@ fn dump(array: &ArrayRef, row: usize, out: &mut String) -> Result<()> {
             number if number.is_nan() => "NaN".to_owned(),
             f64::INFINITY => "Infinity".to_owned(),
             f64::NEG_INFINITY => "-Infinity".to_owned(),
-            number => python_float(&format!("{number:e}")),
+            number => python_float(number),
         }),
         data_type if data_type.is_integer() => {
             let text = exact_cast(&one, &DataType::Utf8)?;
@@ -260,6 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::excessive_precision)] // The numbers are exact, to be in the middle of two.
     fn floats_look_like_pythons() {
         for (number, text) in [
             (0.0, "0.0"),
@@ -270,9 +308,27 @@ mod tests {
             (1e-4, "0.0001"),
             (123.456, "123.456"),
             (1e300, "1e+300"),
+            // In the middle of two.
+            (562_949_953_421_312.25, "562949953421312.2"),
+            (562_949_953_421_312.75, "562949953421312.8"),
+            (-562_949_953_421_312.25, "-562949953421312.2"),
+            (2_f64.powi(-25), "2.9802322387695312e-08"),
+            // Where the lesser of two is not read as this number.
+            (2_f64.powi(-24), "5.960464477539063e-08"),
             (f64::INFINITY, "inf"),
         ] {
-            assert_eq!(python_float(&format!("{number:e}")), text);
+            assert_eq!(python_float(number), text);
+        }
+        for (number, text) in [
+            (0.0_f32, "0.0"),
+            (0.1, "0.1"),
+            (1e-4, "1e-04"),
+            (262_144.125, "262144.12"),
+            (999_999.94, "999999.94"),
+            (1e6, "1e+06"),
+            (2_097_152.25, "2.0971522e+06"),
+        ] {
+            assert_eq!(python_float(number), text);
         }
     }
 
