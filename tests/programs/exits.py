@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 
 from feast import FeatureStore
 
@@ -79,6 +80,8 @@ TASKS: list[object] = []
 
 def main(path: str, times: str, *scenes: str) -> None:
     """Forks children, each of which plays a scene and leaves by the end of this program."""
+    # Python 3.12 and later warn of it, and Feast's import turns such warnings on.
+    warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
     store = FeatureStore(path)
     store.list_feature_views()
     # Made here once: pydantic aborts when the interpreter ends while a daemon thread is in it.

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 
 from feast import FeatureStore
@@ -166,6 +167,8 @@ def pool(store: FeatureStore) -> None:
 
 
 if __name__ == "__main__":
+    # Python 3.12 and later warn of it, and Feast's import turns such warnings on.
+    warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
     STORE = FeatureStore(sys.argv[1])
     SCENES = [
         before_use,
