@@ -89,6 +89,9 @@ def test_the_section_in_each_form(tmp_path: Path, server: RedisServer) -> None:
     settings = engine_of(listed).settings
     assert (settings.progress, settings.batch_rows, settings.latest_memory_mb) == ("off", 100, 1)
     assert settings.log_seconds == 5
+    # As YAML has `on` and `off` without quotes.
+    switches = [feast_rs.StreamingComputeEngineConfig(progress=switch) for switch in (True, False)]
+    assert [switch.progress for switch in switches] == ["on", "off"]
     assert isinstance(listed.config.batch_engine, feast_rs.StreamingComputeEngineConfig)
     assert listed.config.batch_engine == settings
 
@@ -199,7 +202,7 @@ def test_views_are_chosen_by_name(tmp_path: Path, server: RedisServer) -> None:
     assert list(feast_rs.materialize(store, *RANGE, ["three", "one"])) == ["three", "one"]
     assert set(feast_rs.materialize(store, *RANGE)) == {"one", "two", "three"}
     assert len(feast_rs.materialize(store, *RANGE, [])) == 0
-    with pytest.raises(feast_rs.ConfigError, match="list of names"):
+    with pytest.raises(feast_rs.ArgumentError, match="list of names"):
         feast_rs.materialize(store, *RANGE, "one")
     with pytest.raises(Exception, match="four") as raised:
         feast_rs.materialize(store, *RANGE, ["four"])

@@ -983,8 +983,26 @@ def _unlinked(replica: RedisServer) -> None:
         assert client.info()["master_link_status"] == "down"
 
 
+def test_where_settings_come_from(server: RedisServer, tmp_path: Path) -> None:
+    store = drivers(tmp_path, f"{server.address},db=1", 0, breaker=True, breaker_min_calls=7)
+    found = {setting.name: setting.source for setting in feast_rs.diagnose(store).settings}
+    assert found["db"] == "connection_string"
+    assert (found["breaker"], found["breaker_min_calls"]) == ("online_store", "online_store")
+    assert (found["breaker_slow_ms"], found["socket_timeout"]) == ("default", "default")
+
+
 class TestCommandLine:
     """``python -m feast_rs doctor``."""
+
+    def test_a_reader_that_has_enough(self, server: RedisServer, tmp_path: Path) -> None:
+        drivers(tmp_path, server.address)
+        repo = repository(tmp_path, f"  connection_string: {server.address}\n")
+        doctor = [sys.executable, "-W", "ignore", "-m", "feast_rs", "doctor", repo]
+        with subprocess.Popen(doctor, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+            assert running.stdout is not None
+            assert running.stderr is not None
+            running.stdout.close()
+            assert running.stderr.read() == b""
 
     def test_exit_codes_and_text(
         self, server: RedisServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]

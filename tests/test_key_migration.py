@@ -605,6 +605,8 @@ class TestInterruptions:
         self.interrupted(deployment, state)
         with pytest.raises(feast_rs.ArgumentError, match="other settings"):
             feast_rs.migrate_keys(deployment.new, state=state, delete=True)
+        with pytest.raises(feast_rs.ArgumentError, match=r"nowhere/state: no such directory"):
+            feast_rs.migrate_keys(deployment.new, state=tmp_path / "nowhere" / "state")
         state.write_text("{}")
         with pytest.raises(feast_rs.ArgumentError, match="no state file"):
             feast_rs.migrate_keys(deployment.new, state=state)

@@ -278,6 +278,15 @@ def test_a_frame_of_numpy_columns(writers: Writers) -> None:
         assert dict(ours[key][0]) == expected
 
 
+def test_other_columns_of_a_frame_need_be_no_arrow_data(writers: Writers) -> None:
+    frame = stats_table([1, 2], [0.5, 1.5]).to_pandas().assign(other=[1, "a"], more=object())
+    assert write(writers, "driver_stats", frame).rows_written == 2
+    frame = frame.astype({"city": object})
+    frame["city"] = [1, "a"]
+    with pytest.raises(feast_rs.EncodeError, match="column city"):
+        write(writers, "driver_stats", frame)
+
+
 def test_what_holds_no_arrow_data(writers: Writers) -> None:
     for data in ("text", {"driver_id": [1]}, 3, [3]):
         with pytest.raises(TypeError, match="no Arrow data"):
@@ -403,6 +412,10 @@ def test_an_on_demand_view(writers: Writers) -> None:
     )
     assert stocks == ours
     assert {len(fields) for fields in ours.values()} == {2}, "the join key is among the features"
+    # The inputs of its transformation are not what is stored.
+    with pytest.raises(feast_rs.ArgumentError, match=r"'stored': none of its features"):
+        write(writers, "stored", pa.table({"driver_id": [9], "rate": [1.0]}))
+    assert stored(writers.ours).keys() == ours.keys()
 
 
 def test_the_newest_row_of_an_entity_stays(writers: Writers) -> None:

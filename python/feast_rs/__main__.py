@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
 import traceback
@@ -33,9 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"there is no feature_store.yaml in {options.repo}")
     try:
         code: int = options.run(options)
+        sys.stdout.flush()
         return code
     except KeyboardInterrupt:
         return _failed("interrupted")
+    except BrokenPipeError:
+        # Whoever reads has enough, as `head` has; nor is the rest to be written at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except ArgumentError as error:
         usage: argparse.ArgumentParser = options.usage
         usage.error(str(error))
@@ -223,7 +229,8 @@ def _add_migrate_keys(commands: argparse._SubParsersAction[argparse.ArgumentPars
         "--state",
         type=Path,
         metavar="FILE",
-        help="keep in FILE how far the run has come, and go on from there if FILE is there",
+        help="keep in FILE how far the run has come, and go on from there if FILE is there; it is "
+        "deleted at the end; not with --dry-run",
     )
     parser.set_defaults(run=_migrate_keys, usage=parser)
 

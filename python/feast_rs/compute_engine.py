@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pyarrow as pa
 from feast import FeatureView, utils
 from feast.repo_config import FeastConfigBaseModel
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from feast_rs import local_engine
 from feast_rs.errors import ConfigError
@@ -33,6 +33,12 @@ class StreamingComputeEngineConfig(FeastConfigBaseModel):
 
     progress: Mode = "auto"
     """Whether to show a progress bar: ``on``, ``off``, or if standard error is a terminal."""
+
+    @field_validator("progress", mode="before")
+    @classmethod
+    def _word_of_yaml(cls, progress: object) -> object:
+        """``on`` and ``off`` are booleans in YAML unless they are quoted."""
+        return {True: "on", False: "off"}[progress] if isinstance(progress, bool) else progress
 
     batch_rows: int = Field(default=32_768, ge=1)
     """Rows of a record batch. A few batches are in memory at a time."""

@@ -11,7 +11,7 @@ from typing import Any, cast
 from feast import FeatureStore
 
 from feast_rs.compute_engine import StreamingComputeEngine
-from feast_rs.errors import ConfigError, MaterializationError
+from feast_rs.errors import ArgumentError, ConfigError, MaterializationError
 from feast_rs.online_store import RedisOnlineStore
 from feast_rs.reports import COLLECTED, MaterializationReport, ViewReport, collect
 from feast_rs.row_columns import record_batches
@@ -68,7 +68,7 @@ def materialize_incremental(
 
 def _listed(views: Sequence[str] | None) -> list[str] | None:
     if isinstance(views, str):
-        raise ConfigError(f"views must be a list of names, not the text {views!r}")
+        raise ArgumentError(f"views must be a list of names, not the text {views!r}")
     return None if views is None else list(views)
 
 
@@ -160,7 +160,7 @@ class _OnDemandViews:
         writer = RowWriter(self._online_store, self._config, view)
         try:
             with writer:
-                for batch in record_batches(frame):
+                for batch in record_batches(frame, writer.names):
                     writer.write(batch)
                 writer.finish()
         finally:

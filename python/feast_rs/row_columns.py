@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from feast_rs import _core, dtypes, feast_compat
-from feast_rs.errors import ArgumentError
+from feast_rs.errors import ArgumentError, EncodeError
 
 if TYPE_CHECKING:
     from feast import RepoConfig
@@ -63,6 +63,13 @@ class RowColumns:
         names = set(batch.schema.names)
         if self._dummy in self._keys and self._dummy not in names:
             batch = _with_column(batch, self._dummy, pa.repeat("", batch.num_rows))
+        if self._nullable and names.isdisjoint(self._nullable):
+            raise ArgumentError(
+                f"on-demand feature view '{self._table.name}': none of its features "
+                f"({', '.join(self._nullable)}) is a column of the data "
+                f"({', '.join(batch.schema.names)}); what is written is what the view's "
+                "transformation gives"
+            )
         for name in self._nullable:
             if name not in names:
                 batch = _with_column(batch, name, pa.nulls(batch.num_rows))
@@ -85,30 +92,41 @@ def _whole(column: pa.Array) -> pa.Array:
     return column.take(pa.array(range(len(column)))) if _is_cut_struct(column) else column
 
 
-def record_batches(data: Any) -> Iterator[pa.RecordBatch]:
-    """The record batches of anything that holds Arrow data.
+def record_batches(data: Any, names: frozenset[str]) -> Iterator[pa.RecordBatch]:
+    """The record batches of anything that holds Arrow data. Of pandas' frames, which have to be
+    converted, only the columns of these names.
 
     Raises:
-        TypeError: It holds none.
+        EncodeError: A column cannot be converted.
+        TypeError: There is no Arrow data.
     """
     if isinstance(data, pa.RecordBatch):
         yield data
     elif isinstance(data, (pa.Table, pa.RecordBatchReader)):
         yield from data.to_batches() if isinstance(data, pa.Table) else data
+    elif type(data).__module__.startswith("pandas.") and hasattr(data, "columns"):
+        yield from _of_pandas(data, names).to_batches()
     elif hasattr(data, "__arrow_c_stream__"):
         yield from pa.RecordBatchReader.from_stream(data)
     elif hasattr(data, "__arrow_c_array__"):
         yield pa.record_batch(data)
-    elif type(data).__module__.startswith("pandas."):
-        yield from pa.Table.from_pandas(data, preserve_index=False).to_batches()
     elif isinstance(data, Iterable) and not isinstance(data, (str, bytes, dict)):
         for part in data:
-            yield from record_batches(part)
+            yield from record_batches(part, names)
     else:
         raise TypeError(
             f"{type(data).__name__} holds no Arrow data: pass a table, record batches, a pandas or "
             "polars frame, or an object with __arrow_c_stream__"
         )
+
+
+def _of_pandas(frame: Any, names: frozenset[str]) -> pa.Table:
+    """The columns of these names, among them those that the frame has as its index."""
+    wanted = frame.loc[:, [name in names for name in frame.columns]]
+    try:
+        return pa.Table.from_pandas(wanted)
+    except pa.ArrowException as cause:
+        raise EncodeError(f"a column of the frame cannot be converted: {cause}") from cause
 
 
 def instant(timestamp: datetime) -> tuple[int, int]:

@@ -36,7 +36,8 @@ class ScanMarks:
             job: What is being done. The marks of another job are not used.
 
         Raises:
-            ArgumentError: The file is no such file, or is of another job.
+            ArgumentError: The file is no such file, or is of another job; or its directory is not
+                there.
         """
         self._path = Path(path) if path is not None else None
         self._job = job
@@ -45,6 +46,8 @@ class ScanMarks:
         self.counts: dict[str, int] = {}
         if self._path is not None and self._path.exists():
             self._load(self._path)
+        elif self._path is not None and not self._path.parent.is_dir():
+            raise ArgumentError(f"the state cannot be kept in {self._path}: no such directory")
 
     def _load(self, path: Path) -> None:
         try:

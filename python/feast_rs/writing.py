@@ -106,6 +106,11 @@ class RowWriter:
         self._start = time.monotonic()
         self._given_up = False
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The columns that are looked at."""
+        return self._columns.names
+
     def write(self, batch: pa.RecordBatch) -> None:
         """Encodes a batch and hands it over; waits while Redis is behind.
 
@@ -202,7 +207,7 @@ def write_batches(
         partial=partial,
         retry_seconds=retry_seconds,
     ) as writer:
-        for batch in record_batches(batches):
+        for batch in record_batches(batches, writer.names):
             writer.write(batch)
             if on_progress is not None:
                 on_progress(writer.progress())
@@ -260,7 +265,8 @@ def _online_store(store: FeatureStore) -> RedisOnlineStore:
     online_store = store._get_provider().online_store
     if not isinstance(online_store, RedisOnlineStore):
         raise ArgumentError(
-            f"the online store is a {type(online_store).__name__}; set online_store.type to "
+            f"the online store is a {type(online_store).__module__}."
+            f"{type(online_store).__qualname__}; set online_store.type to "
             "feast_rs.RedisOnlineStore"
         )
     return online_store

@@ -196,16 +196,40 @@ fn failure(address: &Address, error: io::Error) -> Error {
 
 /// The error of a connection that the server, or something between, has ended.
 fn lost(address: &Address, error: &io::Error) -> Error {
-    let message = match error.get_ref() {
+    let of_tls = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let message = match of_tls {
         _ if error.kind() == io::ErrorKind::UnexpectedEof => {
             format!("redis at {address} closed the connection")
         }
-        Some(inner) if inner.is::<rustls::Error>() => {
-            format!("TLS with redis at {address} failed: {error}")
-        }
-        _ => format!("the connection to redis at {address} broke: {error}"),
+        Some(of_tls) => format!("TLS with redis at {address} failed: {}", explained(of_tls)),
+        None => format!("the connection to redis at {address} broke: {error}"),
     };
     Error::new(ErrorKind::Connection, message)
+}
+
+/// What went wrong with TLS, and what to do where rustls' words do not tell.
+fn explained(error: &rustls::Error) -> String {
+    use rustls::{CertificateError, Error};
+
+    let untrusted = match error {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => true,
+        // A self-signed certificate, as openssl makes it, is that of an authority.
+        Error::InvalidCertificate(CertificateError::Other(other)) => {
+            other.to_string().contains("CaUsedAsEndEntity")
+        }
+        _ => false,
+    };
+    if untrusted {
+        return "the server's certificate is self-signed, or of an authority that is not trusted; \
+                give the authority's certificate as ssl_ca_certs"
+            .to_owned();
+    }
+    error.to_string()
+}
+
+/// The error of a server that took the connection and did not answer to TLS.
+fn unanswered_tls(error: Error) -> Error {
+    error.context("logging in over TLS failed (if no TLS is spoken there, remove ssl: true)")
 }
 
 /// An error of the protocol with the address, of which whoever takes the bytes in knows nothing.

@@ -47,7 +47,8 @@ pub async fn write_async(
             if error.is_outage() {
                 deployment.suspect();
             }
-            let pause = retry.again(error).map_err(|error| told(error, &counts))?;
+            let again = retry.again(error).map_err(|error| of_view(error, &pending));
+            let pause = again.map_err(|error| told(error, &counts))?;
             tokio::time::sleep(pause).await;
         }
     }
@@ -70,7 +71,8 @@ pub(super) fn drive(
         if error.is_outage() {
             line.suspect();
         }
-        pause(retry.again(error)?, interrupt)?;
+        let again = retry.again(error).map_err(|error| of_view(error, pending));
+        pause(again?, interrupt)?;
     }
     retry.succeed();
     Ok(())
@@ -142,6 +144,14 @@ async fn exchange_async(
         .run_async(commands, &mut replies, Purpose::Write, Deadline::NEVER)
         .await?;
     Ok(replies.into())
+}
+
+/// The error with the view that was written; a refusal names it already.
+pub(super) fn of_view(error: Error, pending: &Pending) -> Error {
+    match error.kind() {
+        ErrorKind::Server => error,
+        _ => error.context(format_args!("feature view '{}'", pending.view())),
+    }
 }
 
 /// The error with what was done until then.

@@ -55,6 +55,12 @@ impl Pending {
         }
     }
 
+    /// The view that the rows belong to, as it is stored.
+    #[must_use]
+    pub fn view(&self) -> &str {
+        &self.rows.target().view
+    }
+
     /// Takes note that the last [`commands`](Self::commands) may have arrived, or not.
     pub fn repeat(&mut self) {
         self.repeated = true;

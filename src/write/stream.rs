@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::batch::{check_server, drive, exchange, told};
+use super::batch::{check_server, drive, exchange, of_view, told};
 use super::line::{Line as _, OwnLine};
 use super::pending::Pending;
 use super::queue::Queue;
@@ -233,11 +233,13 @@ impl Writer {
         };
         let mut decided: Option<Pending> = None;
         while let Some(rows) = shared.queue.pop() {
-            if self.counts.read == 0 {
-                self.connect(&interrupt)?;
-            }
+            let first = self.counts.read == 0;
             self.counts.read += rows.len() as u64;
             let mut next = Pending::new(rows, self.policy);
+            if first {
+                let connected = self.connect(&interrupt);
+                connected.map_err(|error| of_view(error, &next))?;
+            }
             if next.asks() {
                 decided = self.write_and_ask(decided, next, &interrupt)?;
             } else {

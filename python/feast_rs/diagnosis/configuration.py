@@ -19,6 +19,8 @@ _SYNONYMS = {
     "redis_pool_size": "max_connections",
     "servers": "connection_string",
 }
+# What has settings of its own once it is on.
+_SWITCHES = ("ssl", "breaker", "credential_provider")
 # A limit must leave room for the slower half of the calls.
 _ROOM = 3.0
 
@@ -40,15 +42,18 @@ def client_of(settings: RedisOnlineStoreConfig, timeout: float) -> _core.Client:
 
 def understood(settings: RedisOnlineStoreConfig, own: _core.Client) -> list[Setting]:
     """All effective settings, without secrets, and where each comes from."""
-    kind = json.dumps({"redis_type": settings.redis_type})
-    defaults = _core.Client(kind).settings
+    # What is off has no settings, so the defaults are those of what is on.
+    effective = own.settings
+    switches = {name: effective[name] for name in _SWITCHES if effective.get(name)}
+    kind = {"redis_type": settings.redis_type, **switches}
+    defaults = _core.Client(json.dumps(kind)).settings
     given = settings.model_fields_set
     found = []
-    for name, value in own.settings.items():
+    for name, value in effective.items():
         source: Source = "connection_string"
         if name in given or (_SYNONYMS.get(name) in given and value is not None):
             source = "online_store"
-        elif name in defaults and defaults[name] == value:
+        elif name not in switches and name in defaults and defaults[name] == value:
             source = "default"
         found.append(Setting(name, value, source))
     for name in sorted(STORE_SETTINGS - {"type"}):

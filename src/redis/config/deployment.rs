@@ -156,6 +156,7 @@ impl DeploymentConfig {
                  the URL",
             ));
         }
+        note_idle_tls(&parameters, tls, &mut notices)?;
         let replicas = replicas(kind, &parameters)?;
         let read_from = read_from(kind, &parameters, &mut notices)?;
         let hedge = hedge(&parameters)?;
@@ -321,6 +322,25 @@ fn seeds(
         ),
         _ => Ok(seeds),
     }
+}
+
+/// Takes note of settings of TLS where none is spoken, as redis-py does not.
+fn note_idle_tls(parameters: &Parameters, tls: bool, notices: &mut Vec<String>) -> Result<()> {
+    const OF_TLS: [&str; 6] = [
+        "ssl_ca_certs",
+        "ssl_ca_data",
+        "ssl_ca_path",
+        "ssl_cert_reqs",
+        "ssl_certfile",
+        "ssl_server_name",
+    ];
+    let spoken = tls || parameters.flag("sentinel_ssl")? == Some(true);
+    if let (false, Some(name)) = (spoken, parameters.any_of(&OF_TLS)) {
+        notices.push(format!(
+            "{name} has no effect without ssl: true; what is sent is not encrypted"
+        ));
+    }
+    Ok(())
 }
 
 fn replicas(kind: DeploymentKind, parameters: &Parameters) -> Result<Vec<Address>> {

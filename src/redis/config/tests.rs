@@ -266,6 +266,8 @@ fn what_is_ignored_is_said() {
 
     let client = notices(&json!({"client": "glide", "redis_type": "redis"}));
     assert!(client[0].contains("glide"));
+    let idle = json!({"ssl_ca_certs": "/ca.pem", "ssl": false});
+    assert!(notices(&idle)[0].starts_with("ssl_ca_certs has no effect without ssl: true"));
     let digits = json!({"password": 12345});
     assert_eq!(password(&read(&digits).unwrap()), Some("12345"));
     let said = &notices(&digits)[0];

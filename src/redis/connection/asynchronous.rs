@@ -16,8 +16,8 @@ use super::opening::KNOCK;
 use super::patience::Patience;
 use super::preparation::Prepared;
 use super::socket::{has_ended, prepare};
-use super::{Health, failure, located, unreachable};
-use crate::error::{Error, Result};
+use super::{Health, failure, located, unanswered_tls, unreachable};
+use crate::error::{Error, ErrorKind, Result};
 use crate::redis::command::Commands;
 use crate::redis::config::{Address, RedisConfig};
 use crate::redis::credentials::Login;
@@ -78,7 +78,11 @@ impl AsyncConnection {
                 let name = settings.server_name(address)?;
                 let session = TlsConnector::from(client).connect(name, stream);
                 let session = patience.bound(session).await;
-                Stream::Tls(Box::new(session.map_err(|error| failure(address, error))?))
+                let session = session.map_err(|error| match failure(address, error) {
+                    error if error.kind() == ErrorKind::Timeout => unanswered_tls(error),
+                    error => error,
+                });
+                Stream::Tls(Box::new(session?))
             }
             (stream, ..) => stream,
         };

@@ -1,5 +1,6 @@
 //! What a new connection says first, and what the server's answers mean.
 
+use super::unanswered_tls;
 use crate::error::{Error, ErrorKind, Result};
 use crate::redis::command::Commands;
 use crate::redis::config::{RedisConfig, Role};
@@ -133,6 +134,7 @@ impl Handshake {
             ErrorKind::Connection if config.tls.is_none() && !greeting.begun => {
                 error.context("logging in failed (if TLS is spoken there, set ssl: true)")
             }
+            ErrorKind::Timeout if config.tls.is_some() && !greeting.begun => unanswered_tls(error),
             _ => error,
         })
     }
