@@ -172,6 +172,9 @@ def test_silence_and_slow_login_have_limits_of_their_own(
 
 def test_sixteen_threads_share_two_connections(own_server: RedisServer, tmp_path: Path) -> None:
     store = filled_store(tmp_path, own_server.address, redis_pool_size=2, client_name="pooled")
+    # None is answered before all have asked.
+    own_server.pause()
+    threading.Timer(0.5, own_server.resume).start()
     outcomes = in_threads(16, check, store, read_blocking)
     assert outcomes == [None] * 16
     clients = redis.Redis(port=own_server.port).client_list()
