@@ -44,6 +44,7 @@ def materialize(
     Raises:
         MaterializationError: A view failed. The message names it, ``reports`` has the views that
             ran, and the cause is what Feast's method would have raised.
+        ArgumentError: ``views`` is a text.
         ConfigError: The store cannot be materialized by this engine.
     """
     return _reported(
