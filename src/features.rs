@@ -5,6 +5,7 @@
 //! ([`Features::fill_matrix`]), Feast's response message ([`Features::message`]), or cell by cell
 //! for whoever makes Python objects.
 
+mod arriving;
 mod blocks;
 mod cells;
 mod decoding;
@@ -12,6 +13,8 @@ mod matrix;
 mod message;
 mod status;
 
+pub(crate) use arriving::Watched;
+pub use arriving::{Arriving, Onlooker};
 pub use cells::Cells;
 pub use matrix::MatrixFloat;
 pub use status::Status;
@@ -208,12 +211,26 @@ impl Features {
         }
     }
 
-    /// The feature whose values a column shows, unless they are a join key's or were added.
-    fn feature(&self, column: usize) -> Option<&FeatureColumn> {
+    /// The column of the plan that a column shows, unless it shows a join key's or added values.
+    #[must_use]
+    pub fn plan_column(&self, column: usize) -> Option<usize> {
         match self.columns[column] {
-            Source::Feature(feature) => Some(&self.plan.columns()[feature]),
+            Source::Feature(feature) => Some(feature),
             _ => None,
         }
+    }
+
+    /// Whether every stored value is shown as it came: none was left out for its status, and no
+    /// default value stands in.
+    #[must_use]
+    pub fn is_as_stored(&self) -> bool {
+        self.strict.is_none() && self.unanswered().is_none()
+    }
+
+    /// The feature whose values a column shows, unless they are a join key's or were added.
+    fn feature(&self, column: usize) -> Option<&FeatureColumn> {
+        let index = self.plan_column(column)?;
+        Some(&self.plan.columns()[index])
     }
 
     /// The declared type of a column.

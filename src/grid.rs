@@ -223,6 +223,25 @@ impl GridScanner {
         self
     }
 
+    /// The cells so far.
+    #[must_use]
+    pub fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
+    /// For how many entities of a key group, from the first on, the reply is there; none once one
+    /// of all replies was an error or will not come, since it is not sure then what the cells are.
+    #[must_use]
+    pub fn entities_there(&self, group: usize) -> usize {
+        if self.refused.is_some() || self.outage.is_some() {
+            return 0;
+        }
+        let of_group = |run: &&Run| run.group == group;
+        let ended = self.runs[..self.run].iter().filter(of_group);
+        let current = self.runs.get(self.run).filter(of_group);
+        ended.map(|run| run.count).sum::<usize>() + current.map_or(0, |_| self.entity)
+    }
+
     /// The grid, once every reply is there or known not to come; the plan learns what the hashes
     /// looked like. `located` adds the server's address to an error of what the server said.
     ///

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::entity_key::KeyColumn;
 use crate::error::Result;
-use crate::features::Features;
+use crate::features::{Features, Onlooker, Watched};
 use crate::grid::{GridScanner, OnError};
 use crate::plan::{Plan, ReadRequest};
 use crate::redis::Deadline;
@@ -72,15 +72,23 @@ impl Read {
         self
     }
 
-    /// Runs the read on the calling thread. `interrupt` is asked when a signal arrives.
+    /// Runs the read on the calling thread. `interrupt` is asked when a signal arrives, and
+    /// `onlooker` is shown what has come of the answer while the rest is waited for.
     pub fn run(
         mut self,
         deployment: &Arc<Deployment>,
         deadline: Deadline,
         interrupt: &dyn Fn() -> Result<()>,
+        onlooker: &mut impl Onlooker,
     ) -> Result<Features> {
-        let (commands, scanner) = (&self.request.commands, &mut self.scanner);
-        deployment.run(commands, scanner, Purpose::Read, deadline, interrupt)?;
+        let mut sink = Watched {
+            plan: &self.plan,
+            groups: &self.request.groups,
+            scanner: &mut self.scanner,
+            onlooker,
+        };
+        let commands = &self.request.commands;
+        deployment.run(commands, &mut sink, Purpose::Read, deadline, interrupt)?;
         self.finish(deployment)
     }
 

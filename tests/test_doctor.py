@@ -811,7 +811,7 @@ class TestDeployments:
         follow = ("--replicaof", f"{own_server.host} {own_server.port}")
         replica = RedisServer(*follow, "--repl-diskless-sync-delay", "0")
         try:
-            eventually(_linked, replica)
+            eventually(_linked, own_server, replica)
             drivers(tmp_path, own_server.address)
             store = feature_store(OURS, tmp_path, own_server.address, read_from="replica")
             diagnosis = feast_rs.diagnose(store)
@@ -876,7 +876,7 @@ class TestDeployments:
             follow = ("--replicaof", f"{primary.host} {primary.port}")
             replica = RedisServer(*follow, "--repl-diskless-sync-delay", "0")
             servers.append(replica)
-            eventually(_linked, replica)
+            eventually(_linked, primary, replica)
             return replica
 
         def diagnosed(*replicas: RedisServer) -> Diagnosis:
@@ -923,7 +923,7 @@ class TestDeployments:
         replica = RedisServer(*follow, "--repl-diskless-sync-delay", "0")
         outside = Proxy(replica.port)
         try:
-            eventually(_linked, replica)
+            eventually(_linked, own_server, replica)
             drivers(tmp_path, own_server.address)
 
             def diagnosed(address: str, **login: str) -> Diagnosis:
@@ -973,9 +973,13 @@ def _no_quorum(store: FeatureStore) -> None:
     assert any("NOQUORUM" in what for what in said)
 
 
-def _linked(replica: RedisServer) -> None:
+def _linked(primary: RedisServer, replica: RedisServer) -> None:
+    """The replica has the data, and its primary tells of it, which may be a second later."""
     with replica.client() as client:
         assert client.info()["master_link_status"] == "up"
+    with primary.client() as client:
+        told = [entry for entry in client.info("replication").values() if isinstance(entry, dict)]
+        assert (replica.port, "online") in [(entry["port"], entry["state"]) for entry in told]
 
 
 def _unlinked(replica: RedisServer) -> None:

@@ -9,11 +9,15 @@ use super::Features;
 const BLOCK_ROWS: usize = 64;
 
 impl Features {
-    /// All rows in blocks, each to be taken by every one of `columns` before the next block. A
-    /// block's cells of these columns are in the cache when it comes.
-    pub fn blocks(&self, columns: &[usize]) -> impl Iterator<Item = Range<usize>> + use<'_> {
+    /// All rows from `first` on in blocks, each to be taken by every one of `columns` before the next
+    /// block. A block's cells of these columns are in the cache when it comes.
+    pub fn blocks(
+        &self,
+        columns: &[usize],
+        first: usize,
+    ) -> impl Iterator<Item = Range<usize>> + use<'_> {
         let spans = self.spans(columns);
-        (0..self.rows).step_by(BLOCK_ROWS).map(move |start| {
+        (first..self.rows).step_by(BLOCK_ROWS).map(move |start| {
             let rows = start..self.rows.min(start + BLOCK_ROWS);
             self.warm(&spans, rows.clone());
             rows

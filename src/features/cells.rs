@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::{Features, Source, Status};
-use crate::grid::FieldCells;
-use crate::plan::GroupRows;
+use crate::grid::{FieldCells, Grid};
+use crate::plan::{FeatureColumn, GroupRows};
 
 /// Iterates over the cells of some rows; `None` is a null without bytes.
 #[derive(Clone, Debug)]
@@ -35,6 +35,24 @@ impl<'a> Cells<'a> {
             rows: 0..ends.len(),
             from: From::Joined { cells, ends },
         }
+    }
+
+    /// The cells of `rows` of a feature. `strict` are the statuses of its entities: one that has no
+    /// value has no cell.
+    pub(super) fn of_feature(
+        grid: &'a Grid,
+        feature: &FeatureColumn,
+        groups: &'a GroupRows,
+        strict: Option<&'a [Status]>,
+        rows: Range<usize>,
+    ) -> Self {
+        let field = grid.field(feature.group, feature.field);
+        let from = From::Grid {
+            field,
+            groups,
+            strict,
+        };
+        Self { rows, from }
     }
 }
 
@@ -79,11 +97,8 @@ impl Features {
         let from = match (self.columns[column], &self.grid) {
             (Source::Feature(index), Some(grid)) => {
                 let feature = &self.plan.columns()[index];
-                From::Grid {
-                    field: grid.field(feature.group, feature.field),
-                    groups: &self.groups[feature.group],
-                    strict: self.strict.as_ref().map(|strict| strict[index].as_slice()),
-                }
+                let strict = self.strict.as_ref().map(|strict| strict[index].as_slice());
+                return Cells::of_feature(grid, feature, &self.groups[feature.group], strict, rows);
             }
             (Source::Added(added), _) => From::Joined {
                 cells: &self.added[added].cells,

@@ -76,7 +76,7 @@ impl Features {
         begin: usize,
         decoders: &mut [ColumnDecoder],
     ) -> std::result::Result<(), Flaw> {
-        for rows in self.blocks(columns) {
+        for rows in self.blocks(columns, 0) {
             let start = rows.start;
             for (place, (&column, decoder)) in columns.iter().zip(&mut *decoders).enumerate() {
                 if self.key(column).is_some() {

@@ -63,7 +63,7 @@ impl Features {
                 format!("a matrix of {} for {} x {width}", matrix.len(), self.rows),
             ));
         }
-        for rows in self.blocks(columns) {
+        for rows in self.blocks(columns, 0) {
             let start = rows.start;
             let block = &mut matrix[rows.start * width..rows.end * width];
             for (place, &column) in columns.iter().enumerate() {

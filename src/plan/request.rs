@@ -175,11 +175,12 @@ impl ReadRequest {
         self.reply_bytes += choice.reply_bytes * count;
         let mut first = 0;
         if choice.probe {
-            self.add_run(plan, index, entities, Retrieval::HGetAll, 0..1);
+            self.add_run(plan, index, entities, Retrieval::HGetAll, 0..1, 0);
             first = 1;
         }
         if first < count {
-            self.add_run(plan, index, entities, choice.retrieval, first..count);
+            let reply = choice.reply_bytes;
+            self.add_run(plan, index, entities, choice.retrieval, first..count, reply);
         }
     }
 
@@ -190,6 +191,7 @@ impl ReadRequest {
         entities: &GroupRows,
         retrieval: Retrieval,
         range: std::ops::Range<usize>,
+        reply_bytes: usize,
     ) {
         let fields = &plan.groups()[group].fields;
         self.runs.push(Run {
@@ -212,7 +214,7 @@ impl ReadRequest {
                     self.commands.raw(fields.resp());
                 }
             }
-            self.commands.end();
+            self.commands.end_expecting(reply_bytes);
         }
     }
 }

@@ -11,6 +11,7 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 use pyo3_arrow::PyRecordBatch;
 
 use super::collector::CollectorPause;
+use super::early::EarlyColumns;
 use super::objects::{Hint, ObjectColumn, ObjectMaker};
 use super::schemas::Schemas;
 use crate::error::{Error, ErrorKind};
@@ -73,6 +74,7 @@ enum InFront<'py> {
 pub struct Answer {
     features: Mutex<Arc<Features>>,
     schemas: Arc<Schemas>,
+    early: EarlyColumns,
 }
 
 #[pymethods]
@@ -134,11 +136,18 @@ impl Answer {
             .collect()
     }
 
+    /// How many values of the lists of `to_dict` were made while the replies came.
+    #[getter]
+    fn early_values(&self) -> usize {
+        self.early.values()
+    }
+
     /// The columns as lists of Python values; with `event_times`, each followed by
     /// `<name>__ts` in whole seconds.
     fn to_dict<'py>(&self, py: Python<'py>, event_times: bool) -> PyResult<Bound<'py, PyDict>> {
         let features = self.features();
-        let lists = column_lists(py, &features)?;
+        self.schemas.expectation.lists_wanted();
+        let lists = column_lists(py, &features, self.early.take())?;
         if !event_times {
             let names = (0..features.width()).map(|column| features.name(column));
             return self.schemas.template.dict(py, names, lists);
@@ -273,7 +282,14 @@ impl Answer {
         Self {
             features: Mutex::new(Arc::new(features)),
             schemas,
+            early: EarlyColumns::default(),
         }
+    }
+
+    /// The same, with the columns of objects that were begun while its replies came.
+    pub fn with_early(mut self, early: EarlyColumns) -> Self {
+        self.early = early;
+        self
     }
 
     fn features(&self) -> Arc<Features> {
@@ -291,30 +307,50 @@ impl Answer {
     }
 }
 
-/// Every column as a list. The cells of some rows lie together in the reply, so all columns take
-/// theirs before the next rows' turn.
-fn column_lists<'py>(py: Python<'py>, features: &Features) -> PyResult<Vec<Bound<'py, PyList>>> {
+/// Every column as a list; `early` are those of the plan's columns that were begun while the replies
+/// came. The cells of some rows lie together in the reply, so all columns take theirs before the next
+/// rows' turn.
+fn column_lists<'py>(
+    py: Python<'py>,
+    features: &Features,
+    mut early: Vec<Option<ObjectColumn>>,
+) -> PyResult<Vec<Bound<'py, PyList>>> {
     let _pause = CollectorPause::new();
     let mut maker = ObjectMaker::new(py);
-    let mut columns = (0..features.width())
-        .map(|column| ObjectColumn::new(py, Hint::of(features.dtype(column)), features.rows()))
-        .collect::<PyResult<Vec<_>>>()?;
-    let all: Vec<usize> = (0..features.width()).collect();
-    for rows in features.blocks(&all) {
-        for (index, column) in columns.iter_mut().enumerate() {
-            let failed = |row: usize, cause: &dyn std::fmt::Display| -> PyErr {
-                features.cell_error(index, row, cause).into()
-            };
-            if let Some(key) = features.key(index) {
-                let (cells, ends) = key.cells(rows.clone());
-                let cells = Cells::joined(&cells, &ends);
-                ObjectMaker::new(py).fill(column, cells, failed)?;
-            } else {
-                maker.fill(column, features.cells(index, rows.clone()), failed)?;
-            }
+    let rows = features.rows();
+    let mut columns = Vec::with_capacity(features.width());
+    for index in 0..features.width() {
+        let begun = features
+            .plan_column(index)
+            .and_then(|column| early.get_mut(column)?.take());
+        columns.push(match begun {
+            Some(column) => column,
+            None => ObjectColumn::new(py, Hint::of(features.dtype(index)), rows)?,
+        });
+    }
+    let failed = |index: usize, row: usize, cause: &dyn std::fmt::Display| -> PyErr {
+        features.cell_error(index, row, cause).into()
+    };
+    for (index, column) in columns.iter_mut().enumerate() {
+        if let Some(key) = features.key(index) {
+            let (cells, ends) = key.cells(0..rows);
+            let cells = Cells::joined(&cells, &ends);
+            ObjectMaker::new(py).fill(column, cells, |row, cause| failed(index, row, cause))?;
         }
     }
-    Ok(columns.into_iter().map(ObjectColumn::finish).collect())
+    let left: Vec<usize> = (0..features.width())
+        .filter(|&index| columns[index].len() < rows)
+        .collect();
+    let first = left.iter().map(|&index| columns[index].len()).min();
+    for block in features.blocks(&left, first.unwrap_or(rows)) {
+        for &index in &left {
+            let column = &mut columns[index];
+            let cells = features.cells(index, block.start.max(column.len())..block.end);
+            maker.fill(column, cells, |row, cause| failed(index, row, cause))?;
+        }
+    }
+    let lists = columns.into_iter().map(|column| column.finish(py));
+    Ok(lists.collect())
 }
 
 /// Whether values of a declared type are numbers to a model.

@@ -11,6 +11,7 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 use super::answer::Answer;
 use super::completions::{Completions, Outcome, Promise, Queue, Task};
 use super::credentials::PythonProvider;
+use super::early::{EarlyColumns, EarlyLists};
 use super::keys::KeyColumn;
 use super::nodes;
 use super::plan::Plan;
@@ -111,13 +112,24 @@ impl Client {
         defaults: bool,
     ) -> PyResult<Answer> {
         let (plan, schemas, keys) = (plan.built(), plan.schemas(), owned(&keys));
-        self.run(py, |client, deployment, interrupt| {
+        let values = if strict {
+            0
+        } else {
+            rows * plan.columns().len()
+        };
+        let mut lists = EarlyLists::expected(&schemas.expectation, rows, values);
+        let features = self.run(py, |client, deployment, interrupt| {
             let deadline = Deadline::after(client.config.node.request_timeout);
             let read = Read::new(plan, keys, rows, strict, client.config.node.max_reply_bytes)?;
             let read = read.on_error(on_error(defaults));
-            read.run(deployment, deadline, interrupt)
-        })
-        .map(|features| Answer::new(features, schemas))
+            read.run(deployment, deadline, interrupt, &mut lists)
+        })?;
+        let early = if features.is_as_stored() {
+            lists.finish(schemas.clone())
+        } else {
+            EarlyColumns::default()
+        };
+        Ok(Answer::new(features, schemas).with_early(early))
     }
 
     /// Reads as `read` does, as a task whose outcome goes to `completions` under `token`.
@@ -162,8 +174,12 @@ impl Client {
         let (keys, ends) = redis_keys(&entities, version, project)?;
         self.run(py, |client, deployment, interrupt| {
             let deadline = Deadline::after(client.config.node.request_timeout);
-            Read::of_keys(plan, keys, ends, client.config.node.max_reply_bytes)
-                .run(deployment, deadline, interrupt)
+            Read::of_keys(plan, keys, ends, client.config.node.max_reply_bytes).run(
+                deployment,
+                deadline,
+                interrupt,
+                &mut (),
+            )
         })
         .map(|features| Answer::new(features, schemas))
     }

@@ -13,6 +13,7 @@ mod client;
 mod collector;
 mod completions;
 mod credentials;
+mod early;
 mod exceptions;
 mod keys;
 mod latest;

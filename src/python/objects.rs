@@ -12,7 +12,7 @@ mod texts;
 
 use std::fmt;
 
-use pyo3::exceptions::{PyException, PyMemoryError};
+use pyo3::exceptions::{PyException, PyMemoryError, PyNotImplementedError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -91,15 +91,15 @@ impl From<PyErr> for Failure {
 }
 
 /// A column on its way to a list of objects.
-pub struct ObjectColumn<'py> {
-    list: ListFiller<'py>,
+pub struct ObjectColumn {
+    list: ListFiller,
     hint: Hint,
     patience: Patience,
 }
 
-impl<'py> ObjectColumn<'py> {
+impl ObjectColumn {
     /// A column of so many rows.
-    pub fn new(py: Python<'py>, hint: Hint, rows: usize) -> PyResult<Self> {
+    pub fn new(py: Python<'_>, hint: Hint, rows: usize) -> PyResult<Self> {
         Ok(Self {
             list: ListFiller::new(py, rows)?,
             hint,
@@ -107,9 +107,14 @@ impl<'py> ObjectColumn<'py> {
         })
     }
 
+    /// How many rows it has so far.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
     /// The list, when all rows are there.
-    pub fn finish(self) -> Bound<'py, PyList> {
-        self.list.finish()
+    pub fn finish(self, py: Python<'_>) -> Bound<'_, PyList> {
+        self.list.finish(py)
     }
 }
 
@@ -119,6 +124,8 @@ pub struct ObjectMaker<'a, 'py> {
     texts: Texts<'a, 'py>,
     clock: Option<Clock<'py>>,
     feast: Option<Feast<'py>>,
+    /// Whether Feast's own Python may be run.
+    asks_feast: bool,
     /// Room for the elements of a list.
     elements: Vec<Bound<'py, PyAny>>,
 }
@@ -131,7 +138,16 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
             texts: Texts::default(),
             clock: None,
             feast: None,
+            asks_feast: true,
             elements: Vec::new(),
+        }
+    }
+
+    /// Objects of cells that are made here; a cell that Feast's Python is needed for is an error.
+    pub fn without_feast(py: Python<'py>) -> Self {
+        Self {
+            asks_feast: false,
+            ..Self::new(py)
         }
     }
 
@@ -140,7 +156,7 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
     /// `failed` makes the exception for a cell that cannot be read from its row and what is wrong.
     pub fn fill(
         &mut self,
-        column: &mut ObjectColumn<'py>,
+        column: &mut ObjectColumn,
         cells: impl Iterator<Item = Option<&'a [u8]>>,
         failed: impl Fn(usize, &dyn fmt::Display) -> PyErr,
     ) -> PyResult<()> {
@@ -302,6 +318,9 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
         unknown: Option<u32>,
     ) -> Result<Bound<'py, PyAny>, Failure> {
         let py = self.py;
+        if !self.asks_feast {
+            return Err(PyNotImplementedError::new_err(()).into());
+        }
         let feast = match &self.feast {
             Some(feast) => feast,
             None => self.feast.insert(Feast::new(py)?),

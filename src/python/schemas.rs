@@ -14,6 +14,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 use pyo3_arrow::PySchema;
 
+use super::early::Expectation;
 use super::template::Template;
 
 /// The schemas of one plan's answers; with and without event times, and of a few selections.
@@ -22,6 +23,8 @@ pub struct Schemas {
     imported: Mutex<Vec<(SchemaRef, Py<PyAny>)>>,
     /// The dict that an answer becomes.
     pub template: Template,
+    /// Whether an answer becomes one.
+    pub expectation: Expectation,
 }
 
 /// More than these are made up.

@@ -3,9 +3,15 @@
 //! Each is remembered with the key that it is about, so that a pipeline can be split among the
 //! servers that have the keys.
 
-/// How many bytes of commands make a segment. Two segments are in flight at the most, which keeps
-/// the server's output buffers and every proxy's between bounded, and the pipeline full.
-const SEGMENT_BYTES: usize = 64 * 1024;
+/// How many bytes of commands make a segment.
+pub(super) const SEGMENT_BYTES: usize = 64 * 1024;
+
+/// How many bytes of expected replies do.
+///
+/// A server runs all the commands that it finds before it sends the first reply to them, and before
+/// it listens to anybody else. Of commands that come a few at a time the replies are taken in while
+/// the next ones are made, and other clients are served in between.
+const SEGMENT_REPLY_BYTES: usize = 32 * 1024;
 
 /// A run of commands that is written in one go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,6 +38,8 @@ pub enum Aim<'a> {
 struct Mark {
     end: usize,
     target: Target,
+    /// How many bytes of reply are expected.
+    reply: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,6 +63,8 @@ pub struct Commands {
     /// The target of the command begun.
     target: Target,
     open_from: usize,
+    /// How many bytes of reply are expected to the open segment.
+    open_reply: usize,
 }
 
 impl Commands {
@@ -144,13 +154,22 @@ impl Commands {
         self.bytes.extend_from_slice(resp);
     }
 
-    /// Ends the command begun.
+    /// Ends the command begun, to which a short reply is expected.
     pub fn end(&mut self) {
+        self.end_expecting(0);
+    }
+
+    /// Ends the command begun, to which `reply` bytes of reply are expected.
+    pub fn end_expecting(&mut self, reply: usize) {
         self.marks.push(Mark {
             end: self.bytes.len(),
             target: std::mem::take(&mut self.target),
+            reply: reply as u32,
         });
-        if self.bytes.len() - self.open_from >= SEGMENT_BYTES {
+        self.open_reply += reply;
+        if self.bytes.len() - self.open_from >= SEGMENT_BYTES
+            || self.open_reply >= SEGMENT_REPLY_BYTES
+        {
             self.close_segment();
         }
     }
@@ -171,7 +190,7 @@ impl Commands {
             0 => 0,
             _ => of.marks[command - 1].end,
         };
-        let Mark { end, target } = of.marks[command];
+        let Mark { end, target, reply } = of.marks[command];
         let offset = self.bytes.len();
         self.bytes.extend_from_slice(&of.bytes[start..end]);
         self.target = match target {
@@ -184,7 +203,7 @@ impl Commands {
             },
             other => other,
         };
-        self.end();
+        self.end_expecting(reply as usize);
     }
 
     /// The segments in order: the bytes to write, and how many replies are due after them in all.
@@ -212,6 +231,7 @@ impl Commands {
             replies: self.len(),
         });
         self.open_from = self.bytes.len();
+        self.open_reply = 0;
     }
 }
 

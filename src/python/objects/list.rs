@@ -5,15 +5,15 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 /// A Python list of known length on its way.
-pub struct ListFiller<'py> {
-    list: Bound<'py, PyList>,
+pub struct ListFiller {
+    list: Py<PyList>,
     length: usize,
     filled: usize,
 }
 
-impl<'py> ListFiller<'py> {
+impl ListFiller {
     /// A list of `length` places.
-    pub fn new(py: Python<'py>, length: usize) -> PyResult<Self> {
+    pub fn new(py: Python<'_>, length: usize) -> PyResult<Self> {
         #[expect(unsafe_code, reason = "PyO3 makes a list of an iterator only, at once")]
         // SAFETY: the new list is ours alone. Its places are null until they are filled, which
         // nobody sees: the collector, and who asks it for its objects, get to know the list in
@@ -22,7 +22,7 @@ impl<'py> ListFiller<'py> {
             let list = ffi::PyList_New(length as ffi::Py_ssize_t);
             let list = Bound::from_owned_ptr_or_err(py, list)?;
             ffi::PyObject_GC_UnTrack(list.as_ptr().cast());
-            list.cast_into_unchecked()
+            list.cast_into_unchecked().unbind()
         };
         Ok(Self {
             list,
@@ -38,7 +38,8 @@ impl<'py> ListFiller<'py> {
 
     /// Puts an object into the next place.
     #[inline]
-    pub fn push(&mut self, object: Bound<'py, PyAny>) -> PyResult<()> {
+    pub fn push(&mut self, object: Bound<'_, PyAny>) -> PyResult<()> {
+        let py = object.py();
         let (list, place) = (self.list.as_ptr(), self.filled as ffi::Py_ssize_t);
         #[expect(
             unsafe_code,
@@ -48,20 +49,20 @@ impl<'py> ListFiller<'py> {
         // is such a place or not.
         let outcome = unsafe { ffi::PyList_SetItem(list, place, object.into_ptr()) };
         if outcome != 0 {
-            return Err(PyErr::fetch(self.list.py()));
+            return Err(PyErr::fetch(py));
         }
         self.filled += 1;
         Ok(())
     }
 
     /// The list, all of whose places are filled.
-    pub fn finish(self) -> Bound<'py, PyList> {
+    pub fn finish(self, py: Python<'_>) -> Bound<'_, PyList> {
         assert_eq!(self.filled, self.length, "a place of a list is empty");
         #[expect(unsafe_code, reason = "no safe form of this call in PyO3")]
         // SAFETY: the list is whole, and it is not tracked since `new`.
         unsafe {
             ffi::PyObject_GC_Track(self.list.as_ptr().cast());
         }
-        self.list
+        self.list.into_bound(py)
     }
 }

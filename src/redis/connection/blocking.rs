@@ -23,6 +23,10 @@ use crate::redis::reply::ReplySink;
 /// How many bytes one connection takes in before it is the others' turn.
 const SHARE: usize = 1 << 20;
 
+/// How many bytes are read before they are looked at, and what they leave room for is sent: few enough
+/// to be in the cache still.
+const PIECE: usize = 64 * 1024;
+
 /// A connection that is ready for commands.
 pub struct Connection {
     config: Arc<RedisConfig>,
@@ -114,6 +118,13 @@ impl AsFd for Connection {
     }
 }
 
+/// Where the next piece is read into.
+fn piece<S: ReplySink + ?Sized>(sink: &mut S) -> Result<&mut [u8]> {
+    let space = sink.space()?;
+    let most = space.len().min(PIECE);
+    Ok(&mut space[..most])
+}
+
 /// One pipeline on its way through a connection.
 pub(in crate::redis) struct Talk {
     exchange: Exchange,
@@ -182,7 +193,7 @@ impl Talk {
                         until: self.patience.until(self.since),
                     }));
                 }
-                Step::Read => match connection.read(sink.space()?) {
+                Step::Read => match connection.read(piece(sink)?) {
                     Ok(n) => {
                         self.exchange.received();
                         sink.advance(n)?;

@@ -1,10 +1,11 @@
 //! The order of writes and reads in which a pipeline is sent and answered.
 
+use std::collections::VecDeque;
 use std::io;
 
 use super::{failure, is_ours, lost};
 use crate::error::{Error, ErrorKind, Result};
-use crate::redis::command::Commands;
+use crate::redis::command::{Commands, SEGMENT_BYTES};
 use crate::redis::config::Address;
 
 /// What to do next with the socket.
@@ -18,16 +19,25 @@ pub(super) enum Step<'c> {
     Done,
 }
 
-/// One pipeline on its way: two segments are unanswered at the most, so that the server has the
-/// next one at hand while it answers, and neither side has to hold more than that.
+/// How many segments are unanswered at the most.
+const SEGMENTS: usize = 8;
+
+/// With so many unanswered bytes of commands no further segment is sent.
+const UNANSWERED_BYTES: usize = 2 * SEGMENT_BYTES;
+
+/// One pipeline on its way: few segments are unanswered at a time, so that the server has the next
+/// ones at hand while it answers, and neither side, nor a proxy between, has to hold more than that.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
     /// The segment to write next, or being written.
     segment: usize,
     /// How many bytes of it are written.
     written: usize,
-    /// How many replies complete the unanswered segments, oldest first.
-    due: [Option<usize>; 2],
+    /// Of the unanswered segments, oldest first, how many replies complete each and how many bytes of
+    /// commands it has.
+    due: VecDeque<(usize, usize)>,
+    /// How many bytes they have in all.
+    unanswered: usize,
     answered: bool,
     lost: bool,
 }
@@ -35,21 +45,26 @@ pub(super) struct Exchange {
 impl Exchange {
     /// What to do when `replies` of those to `commands` are complete.
     pub fn step<'c>(&mut self, commands: &'c Commands, replies: usize) -> Result<Step<'c>> {
-        while self.due[0].is_some_and(|due| replies >= due) {
-            self.due = [self.due[1].take(), None];
+        while let Some(&(due, bytes)) = self.due.front()
+            && replies >= due
+        {
+            self.due.pop_front();
+            self.unanswered -= bytes;
         }
-        if let Some(place) = self.due.iter_mut().find(|due| due.is_none())
+        if self.due.len() < SEGMENTS
+            && self.unanswered < UNANSWERED_BYTES
             && let Some((bytes, due)) = commands.segment(self.segment)
         {
             if self.written < bytes.len() {
                 return Ok(Step::Write(&bytes[self.written..]));
             }
-            *place = Some(due);
+            self.due.push_back((due, bytes.len()));
+            self.unanswered += bytes.len();
             self.segment += 1;
             self.written = 0;
             return self.step(commands, replies);
         }
-        if self.due[0].is_some() {
+        if !self.due.is_empty() {
             return Ok(Step::Read);
         }
         let expected = commands.len();
@@ -119,6 +134,19 @@ mod tests {
         }
         let replies = [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4];
         assert_eq!(steps(&commands, &replies), "wwrrwrwrrrd");
+    }
+
+    #[test]
+    fn of_commands_with_long_replies_a_few_are_in_flight() {
+        let mut commands = Commands::default();
+        for _ in 0..10 {
+            commands.begin(1);
+            commands.argument(b"PING");
+            commands.end_expecting(1 << 20);
+        }
+        assert_eq!(steps(&commands, &[0; 9]), "wwwwwwwwr");
+        let replies = [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 10];
+        assert_eq!(steps(&commands, &replies), "wwwwwwwwrwrrwrd");
     }
 
     #[test]

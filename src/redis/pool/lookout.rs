@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, Timespec, poll};
 use rustix::io::Errno;
 
-/// How many sleeps in a row go without a look at the most.
-const MOST_SKIPPED: u32 = 63;
+use crate::redis::habit::Habit;
 
 /// A thread that lets others run and is back only after this long has kept one of them waiting.
 const CROWDED: Duration = Duration::from_micros(15);
@@ -25,32 +24,8 @@ const AT_ONCE: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-#[derive(Clone, Copy, Default)]
-struct Habit {
-    /// How many sleeps are still to go without a look.
-    skip: u32,
-    /// How many went without one before the last look in vain.
-    skipped: u32,
-}
-
-impl Habit {
-    /// After a look in vain.
-    fn discouraged(self) -> Self {
-        let skip = (2 * self.skipped + 1).min(MOST_SKIPPED);
-        Self {
-            skip,
-            skipped: skip,
-        }
-    }
-}
-
 thread_local! {
-    static HABIT: Cell<Habit> = const {
-        Cell::new(Habit {
-            skip: 0,
-            skipped: 0,
-        })
-    };
+    static HABIT: Cell<Habit> = const { Cell::new(Habit::new()) };
 }
 
 /// Looks for an event of `fds`, for `limit` at most; as `poll`, how many came.
@@ -59,8 +34,8 @@ pub(super) fn look(fds: &mut [PollFd<'_>], limit: Duration) -> Result<usize, Err
         return Ok(0);
     }
     let habit = HABIT.get();
-    if let Some(skip) = habit.skip.checked_sub(1) {
-        HABIT.set(Habit { skip, ..habit });
+    if let Some(passing) = habit.passing() {
+        HABIT.set(passing);
         return Ok(0);
     }
     let begin = Instant::now();
@@ -68,7 +43,7 @@ pub(super) fn look(fds: &mut [PollFd<'_>], limit: Duration) -> Result<usize, Err
     loop {
         let events = poll(fds, Some(&AT_ONCE))?;
         if events > 0 {
-            HABIT.set(Habit::default());
+            HABIT.set(Habit::new());
             return Ok(events);
         }
         thread::yield_now();
@@ -95,6 +70,7 @@ mod tests {
     use rustix::event::PollFlags;
 
     use super::*;
+    use crate::redis::habit::MOST_SKIPPED;
 
     #[test]
     fn a_server_that_is_far_away_is_seldom_looked_for() {

@@ -1,0 +1,102 @@
+//! An answer whose replies are still coming.
+
+use std::ops::Range;
+
+use super::Cells;
+use crate::error::{Error, Result};
+use crate::grid::GridScanner;
+use crate::plan::{FeatureColumn, GroupRows, Plan};
+use crate::redis::reply::ReplySink;
+
+/// Takes values of an answer while the server is still writing the rest.
+pub trait Onlooker {
+    /// More may have come. What this takes, nobody reads from the server meanwhile.
+    fn look(&mut self, answer: &Arriving<'_>);
+}
+
+/// Nobody.
+impl Onlooker for () {
+    fn look(&mut self, _: &Arriving<'_>) {}
+}
+
+/// What has come of an answer.
+#[derive(Debug)]
+pub struct Arriving<'a> {
+    plan: &'a Plan,
+    groups: &'a [GroupRows],
+    scanner: &'a GridScanner,
+}
+
+impl<'a> Arriving<'a> {
+    /// The plan's columns.
+    #[must_use]
+    pub fn columns(&self) -> &'a [FeatureColumn] {
+        self.plan.columns()
+    }
+
+    /// How many key groups there are.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// The rows from `seen` on of which a key group's replies are there, of `rows` in all.
+    #[must_use]
+    pub fn rows_after(&self, group: usize, seen: usize, rows: usize) -> Range<usize> {
+        let (entities, there) = (&self.groups[group], self.scanner.entities_there(group));
+        // Entities are in the order of the first row of each.
+        let mut end = seen;
+        while end < rows && entities.entity(end) < there {
+            end += 1;
+        }
+        seen..end
+    }
+
+    /// The cells of `rows`, which are there, in a column of the plan.
+    #[must_use]
+    pub fn cells(&self, column: usize, rows: Range<usize>) -> Cells<'a> {
+        let feature = &self.plan.columns()[column];
+        let entities = &self.groups[feature.group];
+        Cells::of_feature(self.scanner.grid(), feature, entities, None, rows)
+    }
+}
+
+/// Scans replies and shows an onlooker what has come.
+pub(crate) struct Watched<'a, W> {
+    pub plan: &'a Plan,
+    pub groups: &'a [GroupRows],
+    pub scanner: &'a mut GridScanner,
+    pub onlooker: &'a mut W,
+}
+
+impl<W: Onlooker> ReplySink for Watched<'_, W> {
+    fn space(&mut self) -> Result<&mut [u8]> {
+        self.scanner.space()
+    }
+
+    fn advance(&mut self, n: usize) -> Result<()> {
+        self.scanner.advance(n)?;
+        self.onlooker.look(&Arriving {
+            plan: self.plan,
+            groups: self.groups,
+            scanner: self.scanner,
+        });
+        Ok(())
+    }
+
+    fn replies(&self) -> usize {
+        self.scanner.replies()
+    }
+
+    fn expected_bytes(&self) -> usize {
+        self.scanner.expected_bytes()
+    }
+
+    fn unanswered(&mut self, error: &Error) -> Result<()> {
+        self.scanner.unanswered(error)
+    }
+
+    fn sent_again(&mut self) {
+        self.scanner.sent_again();
+    }
+}

@@ -1,0 +1,232 @@
+"""Lists that are begun while the replies still come: the same answers, whatever becomes of them."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from feast import FeatureStore
+from feast.protos.feast.types.Value_pb2 import Value
+
+import feast_rs
+from tests.support.cells import Pair
+from tests.support.compare import assert_same
+from tests.support.proxy import Proxy, chunks, shut
+from tests.support.server import RedisServer
+from tests.support.stores import OURS, STOCK, feature_store
+from tests.support.world import NOON, World, write
+
+ROWS = 1200
+STATS = [f"driver_stats:{name}" for name in ("rate", "trips", "city", "tags", "since")]
+# Views of three entity keys, one of them with an identifier that Feast's Python makes.
+ALL = [*STATS, "driver_more:ident", "driver_more:score", "customer:age", "customer:vector"]
+ALL += ["pair:affinity", "globals:slogan"]
+# Reads that teach the plan what its answers are used for.
+LESSONS = 3
+
+
+def columns(rows: int = ROWS) -> dict[str, list[Any]]:
+    """Entities that come again, some of them missing."""
+    return {
+        "driver_id": [(row * 7) % 900 for row in range(rows)],
+        "customer_id": [f"c{row % 411}" for row in range(rows)],
+    }
+
+
+@pytest.fixture(scope="module")
+def server(module_server: RedisServer) -> RedisServer:
+    return module_server
+
+
+@pytest.fixture(scope="module")
+def directory(server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("early")
+    stock = feature_store(STOCK, directory, server.address)
+    World(stock)
+    drivers = [
+        {
+            "driver_id": n,
+            "rate": n / 7,
+            "trips": None if n % 5 == 0 else n << 40,
+            "city": f"Zürich {n % 13}",
+            "tags": [str(n)] * (n % 4),
+            "since": NOON + timedelta(seconds=n),
+        }
+        for n in range(800)
+    ]
+    write(stock, "driver_stats", drivers)
+    write(stock, "driver_more", [{"driver_id": n, "score": n / 3} for n in range(700)])
+    customers = [{"customer_id": f"c{n}", "age": n, "vector": [n / 2] * 5} for n in range(400)]
+    write(stock, "customer", customers)
+    pairs = [{"driver_id": n, "customer_id": f"c{n % 411}", "affinity": n / 9} for n in range(900)]
+    write(stock, "pair", pairs)
+    write(stock, "globals", [{"slogan": "ja"}])
+    return directory
+
+
+@pytest.fixture
+def stores(directory: Path, server: RedisServer) -> tuple[FeatureStore, FeatureStore]:
+    return tuple(feature_store(kind, directory, server.address) for kind in (STOCK, OURS))
+
+
+def early_values(answer: Any) -> int:
+    return answer._answer.early_values
+
+
+def read(store: FeatureStore, features: list[str] = ALL, rows: Any = None) -> Any:
+    return store.get_online_features(features, rows or columns())
+
+
+def taught(store: FeatureStore, features: list[str] = ALL, rows: Any = None) -> Any:
+    """An answer to a read after some whose answers became lists."""
+    for _ in range(LESSONS):
+        read(store, features, rows).to_dict()
+    return read(store, features, rows)
+
+
+@pytest.mark.parametrize("features", [ALL, STATS, ["driver_stats:rate", *ALL[5:]]])
+def test_they_are_stocks(stores: tuple[FeatureStore, FeatureStore], features: list[str]) -> None:
+    stock, ours = stores
+    rows = columns(4 * ROWS)
+    expected = read(stock, features, rows).to_dict()
+    answer = taught(ours, features, rows)
+    assert early_values(answer) > 4 * ROWS
+    first = answer.to_dict()
+    assert_same(expected, first)
+    assert early_values(answer) == 0
+    # A second dict has lists of its own.
+    second = answer.to_dict(include_event_timestamps=True)
+    assert all(second[name] is not column for name, column in first.items())
+    assert_same(read(stock, features, rows).to_dict(True), second)
+    assert_same(expected, {name: second[name] for name in expected})
+    assert all(gc.is_tracked(column) for column in first.values())
+
+
+def test_the_columns_of_on_demand_views(stores: tuple[FeatureStore, FeatureStore]) -> None:
+    """Their inputs are read, and are not in the answer."""
+    stock, ours = stores
+    features = ["joined:sum", "boosted:rate_plus", "driver_stats:city", "driver_stats:tags"]
+    rows = columns() | {"bonus": [1] * ROWS, "word": ["x"] * ROWS}
+    answer = taught(ours, features, rows)
+    assert_same(read(stock, features, rows).to_dict(), answer.to_dict())
+
+
+def test_only_where_answers_become_lists(stores: tuple[FeatureStore, FeatureStore]) -> None:
+    ours = stores[1]
+    assert early_values(read(ours)) == 0
+    for _ in range(5):
+        assert read(ours).to_arrow().num_rows == ROWS
+    assert early_values(read(ours)) == 0
+    assert early_values(taught(ours)) > 0
+    # That one became nothing; nor do the next ones become lists before it is sure again.
+    found = []
+    for _ in range(40):
+        answer = read(ours)
+        found.append(early_values(answer))
+        answer.to_dict()
+    assert not any(found[:10])
+    assert found[-1] > 0
+    # Other forms are right beside them.
+    answer = read(ours)
+    table = answer.to_arrow()
+    assert table.column("rate").to_pylist() == answer.to_dict()["rate"]
+    small = {name: values[:50] for name, values in columns().items()}
+    assert early_values(taught(ours, ALL, small)) == 0
+
+
+def test_strict_statuses(directory: Path, server: RedisServer) -> None:
+    strict = feature_store(OURS, directory, server.address, strict_status=True)
+    answer = taught(strict)
+    assert early_values(answer) == 0
+    # Outdated rows are null.
+    assert set(answer.to_dict()["rate"]) == {None}
+
+
+class HalfWay(Proxy):
+    """Ends each connection after so many bytes of replies."""
+
+    def _answer(self, server: Any, client: Any) -> None:
+        left = 100_000
+        for chunk in chunks(server):
+            client.sendall(chunk)
+            left -= len(chunk)
+            if left < 0:
+                break
+        shut(client)
+
+
+def test_default_values_in_an_outage(directory: Path, server: RedisServer) -> None:
+    """Replies that came before it are as stored, the others' values are the defaults."""
+    settings: dict[str, Any] = {
+        "on_error": "defaults",
+        "default_values": {"driver_stats:rate": -1.0},
+        "request_timeout_ms": 3000,
+    }
+    rows = {"driver_id": list(range(3000))}
+    store = feature_store(OURS, directory, server.address, **settings)
+    whole = taught(store, STATS, rows).to_dict()
+    half_way = HalfWay(server.port)
+    store = feature_store(OURS, directory, half_way.address, **settings)
+    few = {"driver_id": list(range(10))}
+    for _ in range(LESSONS):
+        read(store, STATS, few).to_dict()
+    answer = read(store, STATS, rows)
+    assert answer.degraded
+    assert early_values(answer) == 0
+    rates = answer.to_dict()["rate"]
+    came = rates.index(-1.0)
+    assert 100 < came < 2500
+    assert rates == whole["rate"][:came] + [-1.0] * (3000 - came)
+    half_way.close()
+
+
+def test_a_malformed_cell_is_told(shared_server: RedisServer, tmp_path: Path) -> None:
+    pair = Pair(tmp_path, shared_server)
+    pair.put({})
+    features = ["stats:double", "stats:texts", "stats:text"]
+    rows = [{"driver_id": 7}] * 3000
+    right = taught(pair.ours, features, rows)
+    assert early_values(right) > 0
+    assert_same([1.5] * 3000, right.to_dict()["double"])
+    pair.put({"texts": b"\x6a\x05\x0a\x03a"})
+    for _ in range(2):
+        answer = read(pair.ours, features, rows)
+        with pytest.raises(feast_rs.DecodeError, match=r"stats:texts.*driver_id=7"):
+            answer.to_dict()
+    # A value for Feast's own Python, which is not run in the middle of a read.
+    pair.put({"text": Value(json_val='{"a": 1}').SerializeToString()})
+    answer = read(pair.ours, features, rows)
+    assert_same(read(pair.stock, features, rows).to_dict(), answer.to_dict())
+
+
+def test_threads_that_want_the_interpreter(stores: tuple[FeatureStore, FeatureStore]) -> None:
+    """Neither waits for the other for long, and all answers are right."""
+    stock, ours = stores
+    expected = read(stock, ALL).to_dict()
+    taught(ours).to_dict()
+    stop = time.monotonic() + 3
+    wrong: list[str] = []
+
+    def reads() -> None:
+        while time.monotonic() < stop:
+            answer = read(ours)
+            if answer.to_dict() != expected:
+                wrong.append("another answer")
+
+    def computes() -> None:
+        while time.monotonic() < stop:
+            sum(range(10_000))
+
+    threads = [threading.Thread(target=reads) for _ in range(4)]
+    threads += [threading.Thread(target=computes) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert not wrong
