@@ -104,13 +104,13 @@ def measure_gil(stores: Stores, seconds: float) -> dict[str, GilFigure]:
     rows = entity_rows(FIVE_VIEWS, range(ROWS))
     check_answers(stores, refs, rows)
     blob = bytes(20_000_000)
-    stock, ours = stores.stock[STOCK], stores.ours
+    stock, ours, for_arrow = stores.stock[STOCK], stores.ours, stores.ours_for_arrow
     calls: dict[str, Callable[[], object]] = {
         "a loop in pure Python": _python_loop,
         HASHING: lambda: hashlib.sha256(blob).digest(),
         f"{STOCK} to_dict": lambda: read(stock, refs, rows).to_dict(),
         f"{stores.label} to_dict": lambda: read(ours, refs, rows).to_dict(),
-        f"{stores.label} to_arrow": lambda: read(ours, refs, rows).to_arrow(),
+        f"{stores.label} to_arrow": lambda: read(for_arrow, refs, rows).to_arrow(),
     }
     plain = {name: _call_seconds(call, seconds) for name, call in calls.items()}
     held: dict[str, list[float]] = {name: [] for name in calls}

@@ -73,7 +73,8 @@ def _contestants(
         return lambda number: read(store, shape.refs, rows[number % count]).to_dict()
 
     def to_arrow(given: list[Any]) -> Callable[[int], object]:
-        return lambda number: read(stores.ours, shape.refs, given[number % count]).to_arrow()
+        store = stores.ours_for_arrow
+        return lambda number: read(store, shape.refs, given[number % count]).to_arrow()
 
     return [
         *(Timed(name, to_dict(store)) for name, store in stores.stock.items()),

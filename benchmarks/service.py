@@ -110,7 +110,9 @@ def measure_threads(stores: Stores, seconds: float) -> ThreadResult:
     for name, store in every.items():
         _checked_in_threads(store, requests)
         works[f"{name} to_dict"] = _dict_reader(store, refs)
-    works[f"{stores.label} to_arrow"] = lambda rows: read(stores.ours, refs, rows).to_arrow()
+    works[f"{stores.label} to_arrow"] = lambda rows: read(
+        stores.ours_for_arrow, refs, rows
+    ).to_arrow()
     rates: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(_ROUNDS):
         for name, work in works.items():
