@@ -15,6 +15,8 @@ import pandas as pd
 from feast import FeatureStore
 from feast.utils import _convert_arrow_to_proto
 
+import feast_rs
+
 from .materialize import digest
 from .server import Server
 from .write_stores import OUR_STORE, PUSH, STOCK_STORE, VIEW, open_store
@@ -113,9 +115,20 @@ def measure_ingest(server: Server, directory: Path, rounds: int) -> list[IngestR
                 BATCH_BAR,
             ),
             _race(
-                "push of 200 rows x 10 features",
+                "push of 200 rows x 10 features: store.push",
                 server,
                 {kind: pushing(store) for kind, store in stores.items()},
+                later_frame,
+                rounds,
+                PUSH_BAR,
+            ),
+            _race(
+                "push of 200 rows x 10 features: feast_rs.push",
+                server,
+                {
+                    "stock": pushing(stores["stock"]),
+                    "ours": lambda data: feast_rs.push(stores["ours"], PUSH, data),
+                },
                 later_frame,
                 rounds,
                 PUSH_BAR,

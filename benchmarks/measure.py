@@ -14,9 +14,9 @@ from .server import Load, Server
 
 Call = Callable[[int], object]
 
-# A sample is a batch of calls lasting about this long, so that calls are measured warm, as a service
-# makes them: alone between two calls of stock's, a call of 10 ms finds the caches of both processes
-# and the client's memory as half a second of stock's work has left them.
+# A sample is a batch of calls lasting about this long, so that calls are measured warm, as a
+# service makes them: alone between two calls of stock's, a call of 10 ms finds the caches of both
+# processes as half a second of stock's work has left them.
 _SAMPLE_SECONDS = 0.05
 _BATCH_LIMIT = 200
 _WARM_UP = 20

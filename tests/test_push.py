@@ -15,8 +15,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from feast import FeatureStore, FeatureView, Field, FileSource, PushSource, RepoConfig
+from feast import (
+    FeatureService,
+    FeatureStore,
+    FeatureView,
+    Field,
+    FileSource,
+    PushSource,
+    RepoConfig,
+)
 from feast.data_source import PushMode
+from feast.errors import PushSourceNotFoundException
 from feast.types import (
     Array,
     Bool,
@@ -37,7 +46,7 @@ import feast_rs
 from tests.support.drivers import FEATURES, frame, open_store, redis_key
 from tests.support.rows import client_of
 from tests.support.server import RedisServer
-from tests.support.stores import OURS
+from tests.support.stores import OURS, feature_store
 from tests.support.world import ENTITIES, NOON, World, view
 from tests.support.writers import Writers, stored
 
@@ -386,3 +395,84 @@ def test_other_online_stores(server: RedisServer, tmp_path: Path, online_store: 
         put(store, "driver_stats", df.assign(rate=0.75, ts=NOON), asynchronous=True)
         answer = store.get_online_features(["driver_stats:rate"], [{"driver_id": 1}])
         assert answer.to_dict()["rate"] == [0.5], "an older row is skipped"
+
+
+def pushed_frame() -> pd.DataFrame:
+    return pd.DataFrame(
+        {"drv": [1, 2], "rate": [0.5, 1.5], "city": ["a", None], "when": [NOON] * 2}
+    )
+
+
+def test_feast_rs_push(writers: Writers) -> None:
+    df = pushed_frame()
+    writers.stock.push("events", df.copy())
+    feast_rs.push(writers.ours, "events", df.copy())
+    assert len(writers.assert_same()) == 2
+    newer = df.assign(when=[NOON + timedelta(seconds=1), NOON - timedelta(seconds=1)], city="b")
+    writers.stock.push("events", newer.copy(), to=PushMode.ONLINE, allow_registry_cache=False)
+    feast_rs.push(writers.ours, "events", newer.copy(), allow_registry_cache=False)
+    writers.assert_same()
+    for store, push in zip(writers.stores, (FeatureStore.push, feast_rs.push), strict=True):
+        with pytest.raises(PushSourceNotFoundException):
+            push(store, "nobody's", df)
+
+
+@pytest.mark.parametrize("lacking", ["rows", "features"])
+def test_feast_rs_push_of_nothing(writers: Writers, lacking: str) -> None:
+    df = pushed_frame()
+    df = df[:0] if lacking == "rows" else df.assign(rate=None, city=None)
+    for store, push in zip(writers.stores, (FeatureStore.push, feast_rs.push), strict=True):
+        with pytest.warns(UserWarning, match="Cannot write"):
+            # Feast looks for the features' columns before it maps names.
+            push(store, "events", df.copy())
+    assert writers.assert_same() == {}
+
+
+def test_feast_rs_push_says_what_is_wrong(writers: Writers, tmp_path: Path) -> None:
+    df = pushed_frame()
+    with pytest.raises(feast_rs.EncodeError, match="feature view 'pushed', column 'rate'"):
+        feast_rs.push(writers.ours, "events", df.assign(rate=["x", "y"]))
+    with pytest.raises(feast_rs.ArgumentError, match="'driver_id'"):
+        feast_rs.push(writers.ours, "events", df.drop(columns=["drv"]))
+    with pytest.raises(feast_rs.ArgumentError, match=r"online_store\.type"):
+        feast_rs.push(writers.stock, "events", df)
+    assert stored(writers.ours) == {}
+
+
+def test_feast_rs_push_also_to_the_offline_store(server: RedisServer, tmp_path: Path) -> None:
+    path = tmp_path / "events.parquet"
+    schema = {"driver_id": [1], "rate": [0.0], "ts": [NOON]}
+    pd.DataFrame(schema).to_parquet(path)
+    store = feature_store(OURS, tmp_path, server.address)
+    batch = FileSource(name="events_batch", path=str(path), timestamp_field="ts")
+    source = PushSource(name="events", batch_source=batch)
+    fields = [Field(name="driver_id", dtype=Int64), Field(name="rate", dtype=Float64)]
+    pushed = FeatureView(
+        name="pushed",
+        entities=[ENTITIES["driver"]],
+        ttl=timedelta(days=1),
+        schema=fields,
+        source=source,
+    )
+    service = FeatureService(name="kept", features=[pushed], precompute_online=True)
+    store.apply([ENTITIES["driver"], source, pushed, service])
+    df = pd.DataFrame({"driver_id": [2, 3], "rate": [0.5, 1.5], "ts": [NOON] * 2})
+    feast_rs.push(store, "events", df, to=PushMode.OFFLINE)
+    assert len(pd.read_parquet(path)) == 3
+    rows = [{"driver_id": 2}, {"driver_id": 3}]
+    assert store.get_online_features(["pushed:rate"], rows).to_dict()["rate"] == [None, None]
+    feast_rs.push(store, "events", df, to=PushMode.ONLINE_AND_OFFLINE)
+    assert len(pd.read_parquet(path)) == 5
+    assert store.get_online_features(["pushed:rate"], rows).to_dict()["rate"] == [0.5, 1.5]
+    # The vectors of the service are computed again.
+
+    def kept() -> list[float]:
+        kept = store.get_feature_service("kept")
+        answer = store.get_online_features(kept, rows, full_feature_names=True)
+        found: list[float] = answer.to_dict()["pushed__rate"]
+        return found
+
+    assert kept() == [0.5, 1.5]
+    later = df.assign(rate=2.5, ts=NOON + timedelta(seconds=1))
+    feast_rs.push(store, "events", later)
+    assert kept() == [2.5, 2.5]

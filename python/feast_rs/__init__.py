@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from feast_rs.migration_report import MigrationReport
     from feast_rs.online_store import RedisOnlineStore
     from feast_rs.provider import ArrowProvider
+    from feast_rs.pushing import push
     from feast_rs.reports import MaterializationReport, ViewReport
     from feast_rs.response import OnlineResponse
     from feast_rs.values import decode_values, encode_values
@@ -87,6 +88,7 @@ __all__ = [
     "materialize",
     "materialize_incremental",
     "migrate_keys",
+    "push",
     "serialize_entity_keys",
     "write_batches",
 ]
@@ -111,6 +113,7 @@ _HOMES = {
     "materialize": "materialization",
     "materialize_incremental": "materialization",
     "migrate_keys": "key_migration",
+    "push": "pushing",
     "serialize_entity_keys": "entity_keys",
     "write_batches": "writing",
 }

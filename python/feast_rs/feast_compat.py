@@ -16,7 +16,7 @@ from feast.value_type import ValueType
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from feast import FeatureService
+    from feast import FeatureService, FeatureStore
 
 from feast_rs import _core
 
@@ -281,3 +281,20 @@ def stored_versions(view: Any, registry: Any, config: Any) -> list[tuple[str, li
                 version = registry.get_feature_view_by_version(view.name, config.project, number)
                 names[f"{view.name}_v{number}"] = [feature.name for feature in version.features]
     return list(names.items())
+
+
+def views_of_push_source(store: FeatureStore, name: str, allow_cache: bool) -> list[Any]:
+    """The views that a push source feeds; raises as stock Feast does if there is none."""
+    views = store._fvs_for_push_source_or_raise(name, allow_cache)
+    return sorted(views, key=lambda view: str(view.name))
+
+
+def precomputed_services(store: FeatureStore, views: list[str], allow_cache: bool) -> list[Any]:
+    """The feature services that keep precomputed vectors of one of these views."""
+    services = store.registry.list_feature_services(store.project, allow_cache=allow_cache)
+    return [
+        service
+        for service in services
+        if getattr(service, "precompute_online", False)
+        and any(projection.name in views for projection in service.feature_view_projections)
+    ]

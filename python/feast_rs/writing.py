@@ -195,7 +195,7 @@ def write_batches(
         FeastRsError: What befell a row, with how many rows were acknowledged. Rows that were
             acknowledged stay written; the call can be repeated.
     """
-    online_store = _online_store(store)
+    online_store = our_online_store(store)
     table = view
     if isinstance(view, str):
         table = store.registry.get_any_feature_view(view, store.project)
@@ -259,7 +259,8 @@ def _time_of(newest: tuple[int, int] | None) -> datetime | None:
     return EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1000)
 
 
-def _online_store(store: FeatureStore) -> RedisOnlineStore:
+def our_online_store(store: FeatureStore) -> RedisOnlineStore:
+    """The store's online store, if it is one of feast-rs."""
     from feast_rs.online_store import RedisOnlineStore
 
     online_store = store._get_provider().online_store

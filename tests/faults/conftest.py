@@ -24,8 +24,8 @@ def no_collections() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared_cluster() -> Iterator[Cluster]:
-    """3 primaries and 3 replicas, each behind a proxy."""
-    with closing(Cluster(proxied=True)) as cluster:
+    """3 primaries and 3 replicas."""
+    with closing(Cluster()) as cluster:
         yield cluster
 
 
@@ -34,6 +34,14 @@ def cluster(shared_cluster: Cluster) -> Cluster:
     """The shared cluster, with all nodes up and nothing in it."""
     shared_cluster.mend()
     return shared_cluster
+
+
+@pytest.fixture
+def proxied_cluster() -> Iterator[Cluster]:
+    """A cluster of the test's own, each node behind a proxy. Proxies are slow when many connections
+    are opened at once, so only tests of the network have them."""
+    with closing(Cluster(proxied=True)) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

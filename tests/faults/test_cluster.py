@@ -151,10 +151,10 @@ def test_half_migrated(cluster: Cluster, tmp_path: Path, read_from: str) -> None
         cluster.migrate(slots, 0, 2)
 
 
-def test_network(cluster: Cluster, tmp_path: Path) -> None:
-    with workload(tmp_path, cluster) as load:
+def test_network(proxied_cluster: Cluster, tmp_path: Path) -> None:
+    with workload(tmp_path, proxied_cluster) as load:
         load.run(0.5)
-        proxies = [node.proxy for node in cluster.primaries() if node.proxy]
+        proxies = [node.proxy for node in proxied_cluster.primaries() if node.proxy]
         for proxy in proxies:
             with load.outage(must_fail=False):
                 proxy.cut()

@@ -82,7 +82,8 @@ def test_standalone(tmp_path: Path) -> None:
             soak(load, faults, 1)
 
 
-def test_cluster(cluster: Cluster, tmp_path: Path) -> None:
+def test_cluster(proxied_cluster: Cluster, tmp_path: Path) -> None:
+    cluster = proxied_cluster
     shards = iter(range(10**6))
 
     def next_proxy() -> Proxy:
