@@ -16,7 +16,7 @@ use super::collector::CollectorPause;
 use super::objects::{Hint, ObjectColumn, ObjectMaker};
 use super::schemas::Schemas;
 use crate::features::{Arriving, Onlooker};
-use crate::redis::Habit;
+use crate::redis::habit::Habit;
 
 /// A read of fewer values is over too soon.
 const LEAST_VALUES: usize = 4096;

@@ -17,7 +17,7 @@ pub mod connection;
 pub mod credentials;
 pub mod deadline;
 pub mod deployment;
-mod habit;
+pub(crate) mod habit;
 pub mod latency;
 pub mod pool;
 pub mod raw;
@@ -29,5 +29,4 @@ pub mod topology;
 pub mod tree;
 
 pub use deadline::Deadline;
-pub(crate) use habit::Habit;
 pub use pool::Pool;

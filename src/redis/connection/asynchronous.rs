@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use socket2::{SockAddr, SockRef};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -38,6 +39,8 @@ pub struct AsyncConnection {
     health: Health,
     /// That of the credentials it logged in with.
     generation: u64,
+    /// The shortest so far.
+    round_trip: Duration,
 }
 
 /// A connection that was not let in.
@@ -91,6 +94,7 @@ impl AsyncConnection {
             stream,
             health: Health::Ready,
             generation: 0,
+            round_trip: Duration::MAX,
         })
     }
 
@@ -115,11 +119,20 @@ impl AsyncConnection {
         sink: &mut S,
         patience: &Patience,
     ) -> Result<()> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => talk(stream, &mut self.health, commands, sink, patience).await,
-            Stream::Tls(stream) => talk(stream, &mut self.health, commands, sink, patience).await,
-            Stream::Unix(stream) => talk(stream, &mut self.health, commands, sink, patience).await,
-        }
+        let (health, mut exchange) = (&mut self.health, Exchange::new(self.round_trip));
+        let outcome = match &mut self.stream {
+            Stream::Tcp(stream) => {
+                talk(stream, health, &mut exchange, commands, sink, patience).await
+            }
+            Stream::Tls(stream) => {
+                talk(stream, health, &mut exchange, commands, sink, patience).await
+            }
+            Stream::Unix(stream) => {
+                talk(stream, health, &mut exchange, commands, sink, patience).await
+            }
+        };
+        self.round_trip = exchange.round_trip();
+        outcome
     }
 
     /// Says a handshake, and what became of it.
@@ -176,12 +189,12 @@ impl AsyncConnection {
 async fn talk<S: ReplySink + ?Sized>(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     health: &mut Health,
+    exchange: &mut Exchange,
     commands: &Commands,
     sink: &mut S,
     patience: &Patience,
 ) -> Result<()> {
     *health = Health::Busy;
-    let mut exchange = Exchange::default();
     let mut turn = async || -> Result<()> {
         loop {
             let done = match exchange.step(commands, sink.replies())? {

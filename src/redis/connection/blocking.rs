@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
@@ -35,6 +35,8 @@ pub struct Connection {
     health: Health,
     /// That of the credentials it logged in with.
     generation: u64,
+    /// The shortest so far.
+    round_trip: Duration,
 }
 
 impl Connection {
@@ -49,6 +51,7 @@ impl Connection {
             session,
             health: Health::Ready,
             generation: 0,
+            round_trip: Duration::MAX,
         }
     }
 
@@ -136,12 +139,18 @@ pub(in crate::redis) struct Talk {
 impl Talk {
     /// A pipeline that is to be answered until `deadline`.
     pub fn new(connection: &Connection, deadline: Deadline, now: Instant) -> Self {
-        Self::with(Patience::to_talk(&connection.config, deadline), now)
+        let patience = Patience::to_talk(&connection.config, deadline);
+        Self::with(patience, connection.round_trip, now)
     }
 
-    pub(super) fn with(patience: Patience, now: Instant) -> Self {
+    /// The first pipeline of a connection.
+    pub(super) fn first(patience: Patience, now: Instant) -> Self {
+        Self::with(patience, Duration::MAX, now)
+    }
+
+    fn with(patience: Patience, round_trip: Duration, now: Instant) -> Self {
         Self {
-            exchange: Exchange::default(),
+            exchange: Exchange::new(round_trip),
             patience,
             since: now,
         }
@@ -159,7 +168,10 @@ impl Talk {
         connection.health = Health::Busy;
         let outcome = self.go_on(connection, commands, sink);
         match &outcome {
-            Ok(None) => connection.health = Health::Ready,
+            Ok(None) => {
+                connection.health = Health::Ready;
+                connection.round_trip = self.exchange.round_trip();
+            }
             Err(_) if self.exchange.lost() => connection.health = Health::Lost,
             _ => {}
         }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::time::{Duration, Instant};
 
 use super::{failure, is_ours, lost};
 use crate::error::{Error, ErrorKind, Result};
@@ -19,16 +20,24 @@ pub(super) enum Step<'c> {
     Done,
 }
 
-/// How many segments are unanswered at the most.
+/// How many segments are unanswered at the most, where the server is near.
 const SEGMENTS: usize = 8;
+
+/// Where it is not, there is one more for each such part of a round trip. A server makes no more bytes
+/// of replies meanwhile than a segment is expected to have.
+const SEGMENT_TIME: Duration = Duration::from_micros(128);
 
 /// With so many unanswered bytes of commands no further segment is sent.
 const UNANSWERED_BYTES: usize = 2 * SEGMENT_BYTES;
 
 /// One pipeline on its way: few segments are unanswered at a time, so that the server has the next
 /// ones at hand while it answers, and neither side, nor a proxy between, has to hold more than that.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Exchange {
+    /// How long the server takes to begin with an answer, at the least that is known.
+    round_trip: Duration,
+    /// When the first bytes were sent.
+    began: Option<Instant>,
     /// The segment to write next, or being written.
     segment: usize,
     /// How many bytes of it are written.
@@ -43,6 +52,20 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
+    /// A pipeline through a connection whose shortest round trip is known, or `Duration::MAX`.
+    pub fn new(round_trip: Duration) -> Self {
+        Self {
+            round_trip,
+            began: None,
+            segment: 0,
+            written: 0,
+            due: VecDeque::new(),
+            unanswered: 0,
+            answered: false,
+            lost: false,
+        }
+    }
+
     /// What to do when `replies` of those to `commands` are complete.
     pub fn step<'c>(&mut self, commands: &'c Commands, replies: usize) -> Result<Step<'c>> {
         while let Some(&(due, bytes)) = self.due.front()
@@ -51,7 +74,7 @@ impl Exchange {
             self.due.pop_front();
             self.unanswered -= bytes;
         }
-        if self.due.len() < SEGMENTS
+        if self.due.len() < self.segments()
             && self.unanswered < UNANSWERED_BYTES
             && let Some((bytes, due)) = commands.segment(self.segment)
         {
@@ -77,14 +100,29 @@ impl Exchange {
         Ok(Step::Done)
     }
 
+    /// How many segments may be unanswered.
+    fn segments(&self) -> usize {
+        let more = self.round_trip.as_micros() / SEGMENT_TIME.as_micros();
+        SEGMENTS.saturating_add(usize::try_from(more).unwrap_or(usize::MAX))
+    }
+
     /// Takes note of `n` bytes written.
     pub fn sent(&mut self, n: usize) {
         self.written += n;
+        self.began.get_or_insert_with(Instant::now);
     }
 
     /// Takes note of bytes read.
     pub fn received(&mut self) {
+        if let (false, Some(began)) = (self.answered, self.began) {
+            self.round_trip = self.round_trip.min(began.elapsed());
+        }
         self.answered = true;
+    }
+
+    /// The shortest round trip so far, for the connection's next pipeline.
+    pub fn round_trip(&self) -> Duration {
+        self.round_trip
     }
 
     /// Whether a byte of reply has come.
@@ -113,7 +151,7 @@ mod tests {
 
     /// What the exchange does as replies come: each segment is written in one go.
     fn steps(commands: &Commands, replies: &[usize]) -> String {
-        let mut exchange = Exchange::default();
+        let mut exchange = Exchange::new(Duration::ZERO);
         let step = |&replies: &usize| match exchange.step(commands, replies).unwrap() {
             Step::Write(bytes) => {
                 let n = bytes.len();
@@ -150,6 +188,27 @@ mod tests {
     }
 
     #[test]
+    fn more_are_in_flight_to_a_server_far_away() {
+        let mut commands = Commands::default();
+        for _ in 0..40 {
+            commands.begin(1);
+            commands.end_expecting(1 << 20);
+        }
+        for (round_trip, most) in [(0, 8), (1000, 15), (u64::MAX, 40)] {
+            let mut exchange = Exchange::new(Duration::from_micros(round_trip));
+            let mut written = 0;
+            while let Step::Write(bytes) = exchange.step(&commands, 0).unwrap() {
+                let n = bytes.len();
+                exchange.sent(n);
+                written += 1;
+            }
+            assert_eq!(written, most);
+            exchange.received();
+            assert!(exchange.round_trip() <= Duration::from_micros(round_trip));
+        }
+    }
+
+    #[test]
     fn replies_ahead_of_their_turn_do_not_stall() {
         let mut commands = Commands::default();
         for _ in 0..3 {
@@ -163,7 +222,7 @@ mod tests {
         let mut commands = Commands::default();
         commands.push(&[b"PING"]);
         let (whole, _) = commands.segment(0).unwrap();
-        let mut exchange = Exchange::default();
+        let mut exchange = Exchange::new(Duration::ZERO);
         for from in [0, 1, 7] {
             assert_eq!(
                 exchange.step(&commands, 0).unwrap(),
@@ -180,7 +239,7 @@ mod tests {
     fn too_many_replies_are_an_error() {
         let mut commands = Commands::default();
         commands.push(&[b"PING"]);
-        let mut exchange = Exchange::default();
+        let mut exchange = Exchange::new(Duration::ZERO);
         exchange.sent(commands.byte_len());
         let error = exchange.step(&commands, 2).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Protocol);

@@ -63,7 +63,7 @@ impl Greeted {
     fn new(connection: Connection, handshake: Handshake, patience: &Patience) -> Box<Self> {
         Box::new(Self {
             connection,
-            talk: Talk::with(patience.clone(), Instant::now()),
+            talk: Talk::first(patience.clone(), Instant::now()),
             greeting: handshake.greeting(),
             handshake,
         })

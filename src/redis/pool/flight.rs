@@ -27,6 +27,10 @@ pub(super) struct Flight<'f, 'a, S: ReplySink + ?Sized> {
 
 /// A connection is dropped before the turn that it was opened in, for whoever is next may open
 /// another. Calls through a connection of their own need no turn.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of each call, and most of its time it is the large one"
+)]
 enum Stage<'a> {
     New,
     /// In the queue of the pool.
