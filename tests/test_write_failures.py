@@ -24,6 +24,7 @@ from feast_rs.writing import RowWriter
 from tests.support.drivers import STORED, check, fill, open_store, read, redis_key
 from tests.support.proxy import Proxy, chunks, shut
 from tests.support.races import messages, record_batch, stored_stamps
+from tests.support.running import eventually
 from tests.support.server import RedisServer
 
 PASSWORD = "s3cret,=@:%/1"
@@ -315,6 +316,32 @@ def test_a_server_that_stays_silent(own_server: RedisServer, tmp_path: Path) -> 
     fails(feast_rs.TimeoutError, stream, store, 10, words=words)
     own_server.resume()
     single(store, 10)
+    assert admin_of(own_server).dbsize() == 10
+
+
+@both_modes
+def test_the_time_limit_of_a_write(own_server: RedisServer, tmp_path: Path, atomic: bool) -> None:
+    """It holds in every phase: connecting, asking for what is stored, writing."""
+    store = open_store(tmp_path, own_server.address, atomic_writes=atomic, write_timeout_ms=300)
+    words = (own_server.address, "write_timeout_ms = 300", "feature view 'stats'")
+
+    def limited(rows: int) -> None:
+        for write in (single, single_async):
+            start = time.monotonic()
+            assert fails(feast_rs.TimeoutError, write, store, rows, words=words) == (0, rows)
+            # Besides, this makes the rows' messages.
+            assert time.monotonic() - start < 0.6
+
+    # Nobody is let in.
+    own_server.pause()
+    limited(10)
+    own_server.resume()
+    # A first write may find the server still at what the others left.
+    eventually(single, store, 1)
+    own_server.pause()
+    limited(10)
+    own_server.resume()
+    eventually(single, store, 10)
     assert admin_of(own_server).dbsize() == 10
 
 

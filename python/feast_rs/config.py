@@ -219,6 +219,10 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
     request_timeout_ms: int | None = Field(default=10_000, ge=0)
     """Limit on a whole read, in milliseconds; 0 or null for no limit."""
 
+    write_timeout_ms: int | None = Field(default=None, ge=0)
+    """Limit on a whole ``online_write_batch`` or ``push``, in milliseconds; no limit unless given.
+    Materialization and ``write_batches`` have ``retry_seconds`` instead."""
+
     socket_keepalive: bool | None = None
     """TCP probes on idle connections; true unless given."""
 

@@ -216,9 +216,8 @@ impl Client {
         policy: &WritePolicy,
     ) -> PyResult<(u64, u64)> {
         let (rows, policy) = (batch.take()?, policy.0);
-        self.run(py, |_, deployment, interrupt| {
-            write::check_server(policy, deployment, interrupt)?;
-            write::write(rows, policy, deployment, interrupt)
+        self.run(py, |client, deployment, interrupt| {
+            write::write(rows, policy, deployment, client.write_deadline(), interrupt)
         })
         .map(|counts| (counts.skipped, counts.replies))
     }
@@ -232,9 +231,9 @@ impl Client {
         token: u64,
     ) -> PyResult<Task> {
         let (rows, policy, deployment) = (batch.take()?, policy.0, self.deployment());
+        let deadline = self.write_deadline();
         spawn(completions.queue(), token, async move {
-            write::check_server_async(policy, &deployment).await?;
-            let counts = write::write_async(rows, policy, &deployment).await?;
+            let counts = write::write_async(rows, policy, &deployment, deadline).await?;
             Ok(outcome(move |py| {
                 (counts.skipped, counts.replies).into_py_any(py)
             }))
@@ -265,7 +264,8 @@ impl Client {
                 pipeline.push_for_key(&parts);
             }
             let mut replies = Replies::new(pipeline.len(), client.config.node.max_reply_bytes);
-            let (sink, deadline) = (&mut replies, Deadline::after(limit));
+            let deadline = Deadline::after(limit).set_by("timeout");
+            let sink = &mut replies;
             match &at {
                 None => deployment.run(&pipeline, sink, Purpose::Write, deadline, interrupt),
                 Some(at) => deployment.run_at(at, &pipeline, sink, deadline, interrupt),
@@ -345,6 +345,11 @@ impl Client {
         let deployment = Arc::new(Deployment::new(Arc::new(config)));
         *current = Some(OwnDeployment::new(deployment.clone()));
         deployment
+    }
+
+    /// The end of a write of a single batch that begins now.
+    fn write_deadline(&self) -> Deadline {
+        Deadline::after(self.config.node.write_timeout).set_by("write_timeout_ms")
     }
 
     /// Runs blocking work with this process' connections, without the GIL.

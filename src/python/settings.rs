@@ -87,6 +87,7 @@ fn connection(settings: &Bound<'_, PyDict>, node: &RedisConfig) -> PyResult<()> 
     settings.set_item("socket_connect_timeout", seconds(node.connect_timeout))?;
     settings.set_item("socket_timeout", seconds(node.socket_timeout))?;
     settings.set_item("request_timeout_ms", milliseconds(node.request_timeout))?;
+    settings.set_item("write_timeout_ms", milliseconds(node.write_timeout))?;
     settings.set_item("socket_keepalive", node.keepalive)?;
     settings.set_item("redis_pool_size", node.pool_size)?;
     settings.set_item("busy_poll_us", node.busy_poll.as_micros())?;

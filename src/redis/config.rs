@@ -15,7 +15,8 @@
 //! | `ssl` and `ssl_*` | see [`tls`](super::tls) | plain |
 //! | `socket_connect_timeout` | seconds to be connected and logged in | `socket_timeout` if given, else 5 |
 //! | `socket_timeout` | the longest silence of the server, in seconds | 10 |
-//! | `request_timeout_ms` | limit on a whole request, in milliseconds | 10000 |
+//! | `request_timeout_ms` | limit on a whole read, in milliseconds | 10000 |
+//! | `write_timeout_ms` | limit on a whole write of a single batch, in milliseconds | none |
 //! | `socket_keepalive` (or `tcp_keepalive`) | TCP probes on idle connections | true |
 //! | `redis_pool_size` (or `max_connections`) | connections to a server at the most, sync and async each | 64 |
 //! | `busy_poll_us` | how long to look for a reply before the thread sleeps, in microseconds | 100 |
@@ -23,7 +24,7 @@
 //! | `client_name` | the name in Redis' `CLIENT LIST` | none |
 //! | `unix_socket_path` | a Unix socket, in place of host and port | none |
 //!
-//! For the three time limits 0 is no limit; so is a `request_timeout_ms` of null.
+//! For the four time limits 0 is no limit; so is a `request_timeout_ms` of null.
 
 pub mod connection_string;
 pub mod deployment;
@@ -158,6 +159,8 @@ pub struct RedisConfig {
     pub socket_timeout: Option<Duration>,
     /// The longest time for a whole request; callers make a `Deadline` of it.
     pub request_timeout: Option<Duration>,
+    /// The limit on a whole write of a single batch.
+    pub write_timeout: Option<Duration>,
     /// Whether TCP probes keep idle connections alive and find dead ones.
     pub keepalive: bool,
     /// How many connections there are at the most, blocking and asynchronous each.
@@ -199,6 +202,7 @@ impl RedisConfig {
             socket_timeout,
             request_timeout: parameters
                 .milliseconds("request_timeout_ms", Some(REQUEST_TIMEOUT))?,
+            write_timeout: parameters.milliseconds("write_timeout_ms", None)?,
             keepalive: match parameters.flag("tcp_keepalive")? {
                 Some(given) => given,
                 None => parameters.flag("socket_keepalive")?.unwrap_or(true),

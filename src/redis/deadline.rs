@@ -9,6 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Deadline {
     end: Option<Instant>,
     limit: Duration,
+    /// The setting that it comes from.
+    setting: &'static str,
 }
 
 impl Deadline {
@@ -16,6 +18,7 @@ impl Deadline {
     pub const NEVER: Self = Self {
         end: None,
         limit: Duration::ZERO,
+        setting: "request_timeout_ms",
     };
 
     /// A call that has `limit` from now; `None` is no limit.
@@ -24,13 +27,20 @@ impl Deadline {
         Self {
             end: limit.and_then(|limit| Instant::now().checked_add(limit)),
             limit: limit.unwrap_or_default(),
+            ..Self::NEVER
         }
+    }
+
+    /// The same, set by another setting than `request_timeout_ms`, which errors then name.
+    #[must_use]
+    pub fn set_by(self, setting: &'static str) -> Self {
+        Self { setting, ..self }
     }
 
     /// This one, or `limit` from now if that is sooner.
     #[must_use]
     pub fn within(&self, limit: Duration) -> Self {
-        let sooner = Self::after(Some(limit));
+        let sooner = Self::after(Some(limit)).set_by(self.setting);
         match (self.end, sooner.end) {
             (Some(end), Some(other)) if end <= other => *self,
             _ => sooner,
@@ -68,7 +78,8 @@ impl Deadline {
         Error::new(
             ErrorKind::Timeout,
             format!(
-                "the request did not finish within request_timeout_ms = {}",
+                "the request did not finish within {} = {}",
+                self.setting,
                 self.limit.as_millis()
             ),
         )

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::line::{Answers, Line, collector};
+use super::line::{Answers, Line, SharedLine, collector};
 use super::pending::Pending;
 use super::retry::{Retry, pause};
 use super::rows::Rows;
@@ -15,35 +15,46 @@ use crate::redis::connection::Interrupt;
 use crate::redis::deployment::{Deployment, Purpose};
 use crate::redis::tree::Reply;
 
-/// Writes batches in their order on the calling thread. `interrupt` is asked when a signal arrives.
+/// Writes batches in their order on the calling thread, until `deadline` at most. `interrupt` is asked
+/// when a signal arrives.
+///
+/// A server that is silent until then may still do what it was sent.
 pub fn write(
     batches: Vec<Rows>,
     policy: WritePolicy,
     deployment: &Arc<Deployment>,
+    deadline: Deadline,
     interrupt: Interrupt<'_>,
 ) -> Result<Counts> {
     let mut counts = Counts::of_read(&batches);
-    let mut line = deployment;
+    let mut line = SharedLine {
+        deployment,
+        deadline,
+    };
+    check_server(policy, &mut line, interrupt)?;
     for rows in batches {
         let mut pending = Pending::new(rows, policy);
-        let mut retry = Retry::new(IMMEDIATE);
+        let mut retry = Retry::new(IMMEDIATE, deadline);
         drive(&mut pending, &mut line, &mut counts, &mut retry, interrupt)
             .map_err(|error| told(error, &counts))?;
     }
     Ok(counts)
 }
 
-/// Writes batches in their order as a task.
+/// The same as a task.
 pub async fn write_async(
     batches: Vec<Rows>,
     policy: WritePolicy,
     deployment: &Arc<Deployment>,
+    deadline: Deadline,
 ) -> Result<Counts> {
     let mut counts = Counts::of_read(&batches);
+    check_server_async(policy, deployment, deadline).await?;
     for rows in batches {
         let mut pending = Pending::new(rows, policy);
-        let mut retry = Retry::new(IMMEDIATE);
-        while let Err(error) = attempt_async(&mut pending, deployment, &mut counts).await {
+        let mut retry = Retry::new(IMMEDIATE, deadline);
+        while let Err(error) = attempt_async(&mut pending, deployment, deadline, &mut counts).await
+        {
             if error.is_outage() {
                 deployment.suspect();
             }
@@ -101,17 +112,18 @@ fn attempt(
 async fn attempt_async(
     pending: &mut Pending,
     deployment: &Arc<Deployment>,
+    deadline: Deadline,
     counts: &mut Counts,
 ) -> Result<()> {
     let mut commands = Commands::default();
     pending.questions(&mut commands);
-    let stored = exchange_async(&commands, deployment, counts).await?;
+    let stored = exchange_async(&commands, deployment, deadline, counts).await?;
     pending
         .decide(&stored.replies, counts)
         .map_err(|error| deployment.located(error))?;
     let mut commands = Commands::default();
     pending.commands(&mut commands);
-    let answers = exchange_async(&commands, deployment, counts)
+    let answers = exchange_async(&commands, deployment, deadline, counts)
         .await
         .inspect_err(|_| pending.repeat())?;
     pending
@@ -136,12 +148,13 @@ pub(super) fn exchange(
 async fn exchange_async(
     commands: &Commands,
     deployment: &Arc<Deployment>,
+    deadline: Deadline,
     counts: &mut Counts,
 ) -> Result<Answers> {
     let mut replies = collector(commands, deployment);
     counts.bytes += commands.byte_len() as u64;
     deployment
-        .run_async(commands, &mut replies, Purpose::Write, Deadline::NEVER)
+        .run_async(commands, &mut replies, Purpose::Write, deadline)
         .await?;
     Ok(replies.into())
 }
@@ -165,9 +178,9 @@ pub(super) fn told(error: Error, counts: &Counts) -> Error {
 
 /// Fails if the server cannot do what `policy` needs; asks it only where that depends on its
 /// release.
-pub fn check_server(
+pub(super) fn check_server(
     policy: WritePolicy,
-    deployment: &Arc<Deployment>,
+    line: &mut impl Line,
     interrupt: Interrupt<'_>,
 ) -> Result<()> {
     if policy.field_ttl.is_none() {
@@ -175,19 +188,22 @@ pub fn check_server(
     }
     let mut commands = Commands::default();
     commands.push(&[b"COMMAND", b"INFO", b"HPEXPIREAT"]);
-    let mut line = deployment;
-    let answers = exchange(&commands, &mut line, &mut Counts::default(), interrupt)?;
-    unknown_expiry(&answers.replies, deployment)
+    let answers = exchange(&commands, line, &mut Counts::default(), interrupt)?;
+    unknown_expiry(&answers.replies, line.deployment())
 }
 
 /// The same as a task.
-pub async fn check_server_async(policy: WritePolicy, deployment: &Arc<Deployment>) -> Result<()> {
+async fn check_server_async(
+    policy: WritePolicy,
+    deployment: &Arc<Deployment>,
+    deadline: Deadline,
+) -> Result<()> {
     if policy.field_ttl.is_none() {
         return Ok(());
     }
     let mut commands = Commands::default();
     commands.push(&[b"COMMAND", b"INFO", b"HPEXPIREAT"]);
-    let answers = exchange_async(&commands, deployment, &mut Counts::default()).await?;
+    let answers = exchange_async(&commands, deployment, deadline, &mut Counts::default()).await?;
     unknown_expiry(&answers.replies, deployment)
 }
 

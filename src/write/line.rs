@@ -44,21 +44,28 @@ pub(super) fn collector(commands: &Commands, deployment: &Deployment) -> Replies
     Replies::new(commands.len(), deployment.config().node.max_reply_bytes)
 }
 
-/// Through any of the deployment's connections.
-impl Line for &Arc<Deployment> {
+/// Any of the deployment's connections, for a limited time.
+#[derive(Debug)]
+pub(super) struct SharedLine<'d> {
+    pub deployment: &'d Arc<Deployment>,
+    pub deadline: Deadline,
+}
+
+impl Line for SharedLine<'_> {
     fn deployment(&self) -> &Arc<Deployment> {
-        self
+        self.deployment
     }
 
     fn exchange(&mut self, commands: &Commands, interrupt: Interrupt<'_>) -> Result<Answers> {
-        let mut replies = collector(commands, self);
-        let deadline = Deadline::NEVER;
-        self.run(commands, &mut replies, Purpose::Write, deadline, interrupt)?;
+        let mut replies = collector(commands, self.deployment);
+        let (sink, deadline) = (&mut replies, self.deadline);
+        self.deployment
+            .run(commands, sink, Purpose::Write, deadline, interrupt)?;
         Ok(replies.into())
     }
 
     fn suspect(&mut self) {
-        Deployment::suspect(self);
+        self.deployment.suspect();
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::redis::Deadline;
 use crate::redis::connection::Interrupt;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -14,16 +15,18 @@ const WATCH: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Retry {
     window: Duration,
+    deadline: Deadline,
     failing_since: Option<Instant>,
     pause: Duration,
     succeeded: bool,
 }
 
 impl Retry {
-    /// Tries for `window` since the last success; zero is not at all.
-    pub fn new(window: Duration) -> Self {
+    /// Tries for `window` since the last success, and not beyond `deadline`; zero is not at all.
+    pub fn new(window: Duration, deadline: Deadline) -> Self {
         Self {
             window,
+            deadline,
             failing_since: None,
             pause: FIRST_PAUSE,
             succeeded: false,
@@ -44,7 +47,11 @@ impl Retry {
         let lost = matches!(error.kind(), ErrorKind::Connection | ErrorKind::Timeout);
         let passing = lost && self.succeeded || error.is_transient();
         let since = *self.failing_since.get_or_insert_with(Instant::now);
-        if !passing || since.elapsed() + self.pause > self.window {
+        let in_time = match self.deadline.remaining() {
+            Ok(left) => left.is_none_or(|left| self.pause < left),
+            Err(_) => false,
+        };
+        if !passing || !in_time || since.elapsed() + self.pause > self.window {
             return Err(match since.elapsed().as_secs() {
                 seconds @ 1.. if passing => {
                     error.context(format_args!("tried again for {seconds} s"))
@@ -81,7 +88,7 @@ mod tests {
 
     #[test]
     fn only_what_passes_is_tried_again() {
-        let mut retry = Retry::new(Duration::from_secs(60));
+        let mut retry = Retry::new(Duration::from_secs(60), Deadline::NEVER);
         let refused = error(ErrorKind::Connection, "refused");
         assert!(retry.again(refused.clone()).is_err());
         retry.succeed();
@@ -90,8 +97,12 @@ mod tests {
         let loading = error(ErrorKind::Server, "LOADING").transient();
         assert!(retry.again(loading.context("redis at x")).is_ok());
         assert!(retry.again(error(ErrorKind::Server, "LOADING")).is_err());
-        let mut never = Retry::new(Duration::ZERO);
+        let mut never = Retry::new(Duration::ZERO, Deadline::NEVER);
         never.succeed();
         assert!(never.again(error(ErrorKind::Timeout, "")).is_err());
+        let soon = Deadline::after(Some(FIRST_PAUSE / 2));
+        let mut late = Retry::new(Duration::from_secs(60), soon);
+        late.succeed();
+        assert!(late.again(error(ErrorKind::Connection, "")).is_err());
     }
 }

@@ -11,13 +11,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::batch::{check_server, drive, exchange, of_view, told};
-use super::line::{Line as _, OwnLine};
+use super::line::{Line as _, OwnLine, SharedLine};
 use super::pending::Pending;
 use super::queue::Queue;
 use super::retry::Retry;
 use super::rows::Rows;
 use super::{Counts, WritePolicy};
 use crate::error::{Error, ErrorKind, Result};
+use crate::redis::Deadline;
 use crate::redis::command::Commands;
 use crate::redis::connection::Interrupt;
 use crate::redis::deployment::Deployment;
@@ -78,7 +79,11 @@ impl WriteStream {
         retry_window: Duration,
         interrupt: Interrupt<'_>,
     ) -> Result<Self> {
-        check_server(policy, &deployment, interrupt)?;
+        let mut line = SharedLine {
+            deployment: &deployment,
+            deadline: Deadline::NEVER,
+        };
+        check_server(policy, &mut line, interrupt)?;
         let shared = Arc::new(Shared {
             queue: Queue::new(QUEUED),
             progress: Mutex::default(),
@@ -88,7 +93,7 @@ impl WriteStream {
             shared: shared.clone(),
             line: OwnLine::new(deployment),
             policy,
-            retry: Retry::new(retry_window),
+            retry: Retry::new(retry_window, Deadline::NEVER),
             counts: Counts::default(),
         };
         let thread = std::thread::Builder::new().name("feast-rs-write".to_owned());

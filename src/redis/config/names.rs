@@ -51,6 +51,7 @@ pub(super) const HEEDED: &[&str] = &[
     "topology_refresh_seconds",
     "unix_socket_path",
     "username",
+    "write_timeout_ms",
 ];
 
 /// What redis-py and StackExchange.Redis (the form that Azure shows) know, and feast-rs has no

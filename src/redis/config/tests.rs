@@ -163,7 +163,7 @@ fn parameters_mean_the_same_in_every_form() {
     let parameters = json!({
         "db": 3, "ssl": true, "ssl_cert_reqs": "none", "socket_timeout": 0.25,
         "socket_connect_timeout": 2, "redis_pool_size": 50, "tcp_keepalive": false,
-        "request_timeout_ms": 1500, "max_reply_bytes": 1000, "busy_poll_us": 7, "username": "u",
+        "request_timeout_ms": 1500, "write_timeout_ms": 700, "max_reply_bytes": 1000, "busy_poll_us": 7, "username": "u",
         "password": "p", "client_name": "c",
     });
     let pairs = |separator: &str| {
@@ -197,6 +197,7 @@ fn parameters_mean_the_same_in_every_form() {
         assert_eq!(config.socket_timeout, Some(Duration::from_millis(250)));
         assert_eq!(config.connect_timeout, Some(Duration::from_secs(2)));
         assert_eq!(config.request_timeout, Some(Duration::from_millis(1500)));
+        assert_eq!(config.write_timeout, Some(Duration::from_millis(700)));
         assert_eq!(config.max_reply_bytes, 1000);
         assert_eq!(config.busy_poll, Duration::from_micros(7));
         assert_eq!(config.client_name.as_deref(), Some("c"));
@@ -240,6 +241,9 @@ fn time_limits() {
     assert_eq!(limits(json!({"request_timeout_ms": null}))[2], None);
     assert_eq!(limits(json!({"request_timeout_ms": 0}))[2], None);
     assert_eq!(limits(json!({"request_timeout_ms": "250"}))[2], Some(250));
+    assert_eq!(read(&json!({})).unwrap().write_timeout, None);
+    let off = json!({"write_timeout_ms": 0});
+    assert_eq!(read(&off).unwrap().write_timeout, None);
 }
 
 #[test]
