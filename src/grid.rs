@@ -229,6 +229,12 @@ impl GridScanner {
         &self.grid
     }
 
+    /// How many bytes have come.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.grid.buffer.filled().len()
+    }
+
     /// For how many entities of a key group, from the first on, the reply is there; none once one
     /// of all replies was an error or will not come, since it is not sure then what the cells are.
     #[must_use]

@@ -1,6 +1,7 @@
 //! One read from end to end: commands out, replies into the grid, the grid into the answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::entity_key::KeyColumn;
 use crate::error::Result;
@@ -81,13 +82,15 @@ impl Read {
         interrupt: &dyn Fn() -> Result<()>,
         onlooker: &mut impl Onlooker,
     ) -> Result<Features> {
+        let commands = &self.request.commands;
         let mut sink = Watched {
             plan: &self.plan,
             groups: &self.request.groups,
             scanner: &mut self.scanner,
             onlooker,
+            expected: commands.len(),
+            looked: Duration::ZERO,
         };
-        let commands = &self.request.commands;
         deployment.run(commands, &mut sink, Purpose::Read, deadline, interrupt)?;
         self.finish(deployment)
     }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from feast.data_source import PushMode
 
 from feast_rs import feast_compat
+from feast_rs.errors import FeastRsError
 from feast_rs.frames import encode_frame
 from feast_rs.writing import our_online_store, policy_of
 
@@ -32,7 +33,7 @@ def push(
     Args:
         store: A store whose ``online_store.type`` is ``feast_rs.RedisOnlineStore``.
         push_source_name: Every view with this push source gets the rows.
-        df: The rows; columns of join keys, features and the event timestamp.
+        df: The rows, a data frame: columns of join keys, features and the event timestamp.
         allow_registry_cache: Whether views and services may be those of the registry's cache.
         to: The online store, the offline store, or both.
 
@@ -41,9 +42,8 @@ def push(
         ArgumentError: A column is missing, or the online store is another one.
         EntityKeyError, EncodeError: A value does not fit. Nothing is written to the view then.
         FeastRsError: Redis could not be reached, or refused a row; with how many rows were
-            acknowledged.
+            acknowledged. Or the rows were written, and a service's vectors not.
     """
-    online_store = our_online_store(store)
     settings = store.config.online_store
     cached = allow_registry_cache
     pushed = []
@@ -55,12 +55,27 @@ def push(
                 )
             elif _has_values(view, df):
                 rows = encode_frame(store.config, view, df)
-                online_store.client(settings).write(rows, policy_of(settings, view))
+                our_online_store(store).client(settings).write(rows, policy_of(settings, view))
             pushed.append(view.name)
         if to in (PushMode.OFFLINE, PushMode.ONLINE_AND_OFFLINE):
             store.write_to_offline_store(view.name, df, allow_registry_cache=cached)
-    for service in feast_compat.precomputed_services(store, pushed, cached):
-        store.precompute_feature_service(service.name)
+    if pushed:
+        _compute_vectors(store, pushed, cached)
+
+
+def _compute_vectors(store: FeatureStore, views: list[str], cached: bool) -> None:
+    """Computes the vectors of all services of these views again, and tells of the first failure."""
+    failed: dict[str, Exception] = {}
+    for service in feast_compat.precomputed_services(store, views, cached):
+        try:
+            store.precompute_feature_service(service.name)
+        except Exception as error:
+            failed[service.name] = error
+    for name, cause in failed.items():
+        raise FeastRsError(
+            f"the rows were written; the precomputed vectors of feature service '{name}' were not: "
+            f"{cause}"
+        ) from cause
 
 
 def _has_values(view: Any, df: pd.DataFrame) -> bool:

@@ -7,6 +7,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from feast import Field
+from feast.types import String
 
 from feast_rs import _core, dtypes, feast_compat
 from feast_rs.errors import ArgumentError, EncodeError
@@ -26,7 +28,11 @@ class RowColumns:
         on_demand = feast_compat.is_on_demand(table)
         self._table = table
         self._dummy = feast_compat.DUMMY_JOIN_KEY
-        self._keys = [field.name for field in table.entity_columns]
+        entity_columns = list(table.entity_columns)
+        if not entity_columns and not on_demand:
+            # Feast hides the join key of a view without entities in some of its listings.
+            entity_columns = [Field(name=self._dummy, dtype=String)]
+        self._keys = [field.name for field in entity_columns]
         # An on-demand view's rows have no time but that of their writing, and Feast writes null for
         # the features that its transformation did not give.
         self._nullable = [field.name for field in table.features] if on_demand else []
@@ -49,7 +55,7 @@ class RowColumns:
             config.entity_key_serialization_version,
             [
                 (field.name, field.name, field.dtype.to_value_type().name)
-                for field in table.entity_columns
+                for field in entity_columns
             ],
             [(field.name, dtypes.spell(field.dtype)) for field in stored],
             event_timestamp,

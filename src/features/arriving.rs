@@ -1,6 +1,7 @@
 //! An answer whose replies are still coming.
 
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use super::Cells;
 use crate::error::{Error, Result};
@@ -52,6 +53,12 @@ impl<'a> Arriving<'a> {
         seen..end
     }
 
+    /// How many bytes of replies came for an entity, in the mean.
+    #[must_use]
+    pub fn bytes_per_entity(&self) -> usize {
+        self.scanner.bytes() / self.scanner.replies().max(1)
+    }
+
     /// The cells of `rows`, which are there, in a column of the plan.
     #[must_use]
     pub fn cells(&self, column: usize, rows: Range<usize>) -> Cells<'a> {
@@ -67,6 +74,10 @@ pub(crate) struct Watched<'a, W> {
     pub groups: &'a [GroupRows],
     pub scanner: &'a mut GridScanner,
     pub onlooker: &'a mut W,
+    /// How many replies there will be.
+    pub expected: usize,
+    /// How long the onlooker took in all.
+    pub looked: Duration,
 }
 
 impl<W: Onlooker> ReplySink for Watched<'_, W> {
@@ -76,11 +87,16 @@ impl<W: Onlooker> ReplySink for Watched<'_, W> {
 
     fn advance(&mut self, n: usize) -> Result<()> {
         self.scanner.advance(n)?;
-        self.onlooker.look(&Arriving {
-            plan: self.plan,
-            groups: self.groups,
-            scanner: self.scanner,
-        });
+        // Once all is there, nothing is waited for any more.
+        if self.scanner.replies() < self.expected {
+            let began = Instant::now();
+            self.onlooker.look(&Arriving {
+                plan: self.plan,
+                groups: self.groups,
+                scanner: self.scanner,
+            });
+            self.looked += began.elapsed();
+        }
         Ok(())
     }
 
@@ -94,6 +110,10 @@ impl<W: Onlooker> ReplySink for Watched<'_, W> {
 
     fn unanswered(&mut self, error: &Error) -> Result<()> {
         self.scanner.unanswered(error)
+    }
+
+    fn held_up(&self) -> Duration {
+        self.looked
     }
 
     fn sent_again(&mut self) {

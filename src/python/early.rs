@@ -6,10 +6,12 @@
 //! Whatever stands in the way, the objects are made when they are asked for, as they would have been.
 
 use std::cell::Cell;
+use std::fmt;
 use std::sync::atomic::{AtomicI8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use pyo3::exceptions::PyNotImplementedError;
 use pyo3::prelude::*;
 
 use super::collector::CollectorPause;
@@ -21,9 +23,11 @@ use crate::redis::habit::Habit;
 /// A read of fewer values is over too soon.
 const LEAST_VALUES: usize = 4096;
 
-/// The GIL is taken when so many values have come, and for no more than so many at a time, since the
-/// read's time limit is not looked at meanwhile.
-const VALUES_AT_ONCE: std::ops::RangeInclusive<usize> = 1024..=8192;
+/// The GIL is taken when so many values or bytes have come, and kept for some times as many at the most:
+/// other threads want it, too, and nothing is read meanwhile.
+const VALUES: usize = 1024;
+const BYTES: usize = 16 * 1024;
+const AT_ONCE: usize = 8;
 
 /// Who waits longer than this for the GIL keeps other threads from their work.
 const CROWDED: Duration = Duration::from_micros(100);
@@ -37,9 +41,9 @@ thread_local! {
 pub struct Expectation(AtomicI8);
 
 impl Expectation {
-    /// So many answers in a row must have been used as lists.
+    /// From so many answers on that were used as lists it is of them.
     const SURE: i8 = 2;
-    /// What it starts from again when lists were made for nothing.
+    /// What it counts from when lists were made for nothing.
     const DISAPPOINTED: i8 = -16;
 
     /// Takes note that an answer is used as lists.
@@ -62,7 +66,7 @@ impl Expectation {
 /// The columns of a plan on their way to lists, for as long as the read lasts.
 #[derive(Default)]
 pub struct EarlyLists {
-    /// None if there is nothing to be made, or it has become pointless.
+    /// None if nothing is to be made.
     making: Option<Making>,
 }
 
@@ -106,6 +110,9 @@ impl EarlyLists {
     /// What was made, for the answer to the read; `plan` is whose columns they are.
     pub fn finish(self, plan: Arc<Schemas>) -> EarlyColumns {
         let begun = self.making.filter(|making| !making.columns.is_empty());
+        if begun.as_ref().is_some_and(|making| !making.stopped) {
+            HABIT.set(Habit::new());
+        }
         EarlyColumns(Mutex::new(begun.map(|making| Begun {
             columns: making.columns,
             plan,
@@ -118,51 +125,44 @@ impl Onlooker for EarlyLists {
         let Some(making) = self.making.as_mut().filter(|making| !making.stopped) else {
             return;
         };
-        if making.take_note(answer) < *VALUES_AT_ONCE.start() {
+        if !making.take_note(answer) {
             return;
         }
         let asked = Instant::now();
         // An interpreter that is ending makes no objects.
         let made = Python::try_attach(|py| {
-            making.stopped = asked.elapsed() > CROWDED;
-            let habit = HABIT.get();
-            HABIT.set(if making.stopped {
-                habit.discouraged()
-            } else {
-                Habit::new()
-            });
-            let made = making.make(py, answer);
-            if made.is_err() {
-                // Here, where the objects can be let go of at once. Whoever asks for them is told
-                // what is wrong.
-                making.columns.clear();
+            if asked.elapsed() > CROWDED {
+                making.stopped = true;
+                HABIT.set(HABIT.get().discouraged());
             }
-            made
+            making.make(py, answer).is_ok()
         });
-        if !matches!(made, Some(Ok(()))) {
-            self.making = None;
+        if made != Some(true) {
+            making.stopped = true;
         }
     }
 }
 
 impl Making {
-    /// Takes note of the rows that have come; how many values are to be made.
-    fn take_note(&mut self, answer: &Arriving<'_>) -> usize {
+    /// Takes note of the rows that have come; whether there is enough to be made of them.
+    fn take_note(&mut self, answer: &Arriving<'_>) -> bool {
         if self.groups.is_empty() {
             self.groups = vec![Group::default(); answer.groups()];
             for column in answer.columns() {
                 self.groups[column.group].columns += 1;
             }
         }
-        let mut values = 0;
+        let (mut rows, mut values) = (0, 0);
         for (index, group) in self.groups.iter_mut().enumerate() {
             group.there = answer.rows_after(index, group.there, self.rows).end;
+            rows += group.there - group.made;
             values += (group.there - group.made) * group.columns;
         }
-        values
+        values >= VALUES || rows * answer.bytes_per_entity() >= BYTES
     }
 
-    /// Makes the objects of rows that are there.
+    /// Makes the objects of rows that are there. A column with a cell that they cannot be made of here is
+    /// left as it is then; whoever asks for it is told what is wrong, or has Feast's Python make them.
     fn make(&mut self, py: Python<'_>, answer: &Arriving<'_>) -> PyResult<()> {
         let _pause = CollectorPause::new();
         if self.columns.is_empty() {
@@ -172,19 +172,23 @@ impl Making {
             }
         }
         let mut maker = ObjectMaker::without_feast(py);
-        let mut left = *VALUES_AT_ONCE.end();
+        let (mut values, mut bytes) = (AT_ONCE * VALUES, AT_ONCE * BYTES);
         let mut ends = Vec::with_capacity(self.groups.len());
         for group in &self.groups {
-            let rows = (group.there - group.made).min(left / group.columns.max(1));
-            left -= rows * group.columns;
+            let most =
+                (values / group.columns.max(1)).min(bytes / answer.bytes_per_entity().max(1));
+            let rows = (group.there - group.made).min(most);
+            values -= rows * group.columns;
+            bytes -= rows * answer.bytes_per_entity();
             ends.push(group.made + rows);
         }
         for (index, column) in answer.columns().iter().enumerate() {
             let rows = self.groups[column.group].made..ends[column.group];
-            let failed = |_: usize, cause: &dyn std::fmt::Display| {
-                pyo3::exceptions::PyValueError::new_err(cause.to_string())
-            };
-            maker.fill(&mut self.columns[index], answer.cells(index, rows), failed)?;
+            if self.columns[index].len() == rows.start {
+                let failed = |_: usize, _: &dyn fmt::Display| PyNotImplementedError::new_err(());
+                let cells = answer.cells(index, rows);
+                let _ = maker.fill(&mut self.columns[index], cells, failed);
+            }
         }
         for (group, end) in self.groups.iter_mut().zip(ends) {
             group.made = end;

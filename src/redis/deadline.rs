@@ -47,6 +47,15 @@ impl Deadline {
         }
     }
 
+    /// This one, `by` later.
+    #[must_use]
+    pub fn later(&self, by: Duration) -> Self {
+        Self {
+            end: self.end.and_then(|end| end.checked_add(by)),
+            ..*self
+        }
+    }
+
     /// The instant at which time is up, if there is one.
     #[must_use]
     pub fn instant(&self) -> Option<Instant> {

@@ -4,6 +4,7 @@
 //! complete yet is kept apart from what is wrong.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -32,6 +33,12 @@ pub trait ReplySink {
     /// give the error back, which fails the run.
     fn unanswered(&mut self, error: &Error) -> Result<()> {
         Err(error.clone())
+    }
+
+    /// How much of the time that [`advance`](Self::advance) took in all was spent on something else than
+    /// replies. It is nobody's fault but the caller's own, and does not count against a server.
+    fn held_up(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// Takes note that the commands are sent once more: the connection was lost before a byte of

@@ -208,7 +208,9 @@ impl Talk {
                 Step::Read => match connection.read(piece(sink)?) {
                     Ok(n) => {
                         self.exchange.received();
+                        let before = sink.held_up();
                         sink.advance(n)?;
+                        self.patience.extend(sink.held_up().saturating_sub(before));
                         share = share.saturating_sub(n);
                         Ok(())
                     }

@@ -27,7 +27,7 @@ const SEGMENTS: usize = 8;
 /// of replies meanwhile than a segment is expected to have.
 const SEGMENT_TIME: Duration = Duration::from_micros(128);
 
-/// With so many unanswered bytes of commands no further segment is sent.
+/// How many bytes of commands they have at the most; but two may be unanswered, however long.
 const UNANSWERED_BYTES: usize = 2 * SEGMENT_BYTES;
 
 /// One pipeline on its way: few segments are unanswered at a time, so that the server has the next
@@ -74,9 +74,8 @@ impl Exchange {
             self.due.pop_front();
             self.unanswered -= bytes;
         }
-        if self.due.len() < self.segments()
-            && self.unanswered < UNANSWERED_BYTES
-            && let Some((bytes, due)) = commands.segment(self.segment)
+        if let Some((bytes, due)) = commands.segment(self.segment)
+            && self.has_room(bytes.len())
         {
             if self.written < bytes.len() {
                 return Ok(Step::Write(&bytes[self.written..]));
@@ -100,10 +99,11 @@ impl Exchange {
         Ok(Step::Done)
     }
 
-    /// How many segments may be unanswered.
-    fn segments(&self) -> usize {
+    /// Whether a segment of so many bytes may be sent.
+    fn has_room(&self, bytes: usize) -> bool {
         let more = self.round_trip.as_micros() / SEGMENT_TIME.as_micros();
-        SEGMENTS.saturating_add(usize::try_from(more).unwrap_or(usize::MAX))
+        let most = SEGMENTS.saturating_add(usize::try_from(more).unwrap_or(usize::MAX));
+        self.due.len() < 2 || self.due.len() < most && self.unanswered + bytes <= UNANSWERED_BYTES
     }
 
     /// Takes note of `n` bytes written.

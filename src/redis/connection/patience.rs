@@ -54,6 +54,11 @@ impl Patience {
         }
     }
 
+    /// Leaves the server so much more time, which was spent on something else.
+    pub fn extend(&mut self, by: Duration) {
+        self.deadline = self.deadline.later(by);
+    }
+
     pub fn address(&self) -> &Address {
         &self.config.address
     }

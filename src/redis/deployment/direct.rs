@@ -1,6 +1,7 @@
 //! Requests that one server answers.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::lookup::REST_WHILE_REFUSED;
 use super::node::Admitted;
@@ -28,7 +29,7 @@ impl Deployment {
         if let Some(only) = &self.only {
             let admitted = only.admit(purpose, deadline)?;
             let outcome = only.pool().run(commands, sink, deadline, interrupt);
-            admitted.settle(&outcome, None);
+            admitted.settle(&outcome, ended(sink));
             return outcome;
         }
         let mut tries = Tries::new(purpose);
@@ -40,7 +41,7 @@ impl Deployment {
                 let admitted = tries.begin(&node, deadline)?;
                 let pool = node.pool();
                 let outcome = pool.run(commands, &mut sink, deadline, interrupt);
-                admitted.settle(&outcome, None);
+                admitted.settle(&outcome, ended(&sink));
                 outcome
             });
             let Err(error) = outcome else { return Ok(()) };
@@ -128,6 +129,12 @@ impl Deployment {
     }
 }
 
+/// When a server had answered all that `sink` has, or would have if nothing else had been done
+/// meanwhile.
+fn ended<S: ReplySink + ?Sized>(sink: &S) -> Option<Instant> {
+    Instant::now().checked_sub(sink.held_up())
+}
+
 /// The attempts of one read.
 struct Tries {
     purpose: Purpose,
@@ -210,8 +217,16 @@ impl<S: ReplySink + ?Sized> ReplySink for Witness<'_, S> {
         self.sink.replies()
     }
 
+    fn expected_bytes(&self) -> usize {
+        self.sink.expected_bytes()
+    }
+
     fn unanswered(&mut self, error: &Error) -> Result<()> {
         self.sink.unanswered(error)
+    }
+
+    fn held_up(&self) -> Duration {
+        self.sink.held_up()
     }
 
     fn sent_again(&mut self) {
