@@ -9,12 +9,14 @@
 //! 5. [`features`]: the answer, which owns the reply's bytes and decodes what is asked for.
 //! 6. [`value`]: Feast's `Value` messages, from wire bytes to Arrow columns and back.
 //!
-//! [`read`] strings them together, and shows what has come of an answer to whoever would begin with it
-//! while the rest is awaited ([`features::Onlooker`]). A write goes the other way, from Arrow or Feast's messages:
-//! [`latest`] tells which rows of a source are worth it, [`value`] and [`entity_key`] make cells and
-//! keys of them, and [`write`](mod@write) sends them in order of their [`event_time`]. [`migration`]
-//! copies hashes from keys of version 2 to keys of version 3. Only `python` knows Python; the rest is
-//! built and tested without it (`cargo test --no-default-features`).
+//! [`read`] strings them together, and shows what has come of an answer to whoever would begin with
+//! it while the rest is awaited ([`features::Onlooker`]).
+//!
+//! A write goes the other way, from Arrow or Feast's messages: [`latest`] tells which rows of a source
+//! are worth it, [`value`] and [`entity_key`] make cells and keys of them, and
+//! [`write`](mod@write) sends them in order of their [`event_time`]. [`migration`] copies hashes from
+//! keys of version 2 to keys of version 3. Only `python` knows Python; the rest is built and tested
+//! without it (`cargo test --no-default-features`).
 
 pub mod entity_key;
 pub mod error;

@@ -50,9 +50,7 @@ def push(
     for view in feast_compat.views_of_push_source(store, push_source_name, cached):
         if to in (PushMode.ONLINE, PushMode.ONLINE_AND_OFFLINE):
             if not feast_compat.has_rows(view):
-                store.write_to_online_store(
-                    view.name, df, allow_registry_cache=allow_registry_cache
-                )
+                store.write_to_online_store(view.name, df, allow_registry_cache=cached)
             elif _has_values(view, df):
                 rows = encode_frame(store.config, view, df)
                 our_online_store(store).client(settings).write(rows, policy_of(settings, view))
