@@ -1,9 +1,11 @@
 //! The grid of cells: where each wanted value lies in the reply's bytes.
 //!
 //! Replies are scanned as they arrive, while the server is still writing the rest. A cell is a
-//! position and a length in the one buffer that all bytes were read into; nothing is copied and
-//! nothing is allocated per cell.
+//! position and a length in the one buffer that all bytes were read into, or in the one for what the
+//! server had packed; nothing is copied and nothing is allocated per cell.
 
+mod dumped;
+mod lzf;
 mod unanswered;
 
 pub use unanswered::{OnError, Unanswered};
@@ -11,17 +13,23 @@ pub use unanswered::{OnError, Unanswered};
 use std::ops::Range;
 use std::sync::Arc;
 
+use self::dumped::Guesses;
+pub(crate) use self::dumped::is_read;
 use self::unanswered::{Cause, Outage, Refusal};
 use crate::error::{Error, Result};
 use crate::plan::{GroupRows, Plan, ReadRequest, Retrieval, Run, ShapeSample};
 use crate::redis::reply::{self, ReplyBuffer, ReplySink, malformed};
 
-/// Where a value lies in the buffer.
+/// Where a value lies in the buffer, or, if its length has the mark [`UNPACKED`], among the unpacked
+/// bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Cell {
     start: u32,
     len: u32,
 }
+
+/// No value is as long.
+const UNPACKED: u32 = 1 << 31;
 
 /// A field that the hash does not have.
 const ABSENT: Cell = Cell {
@@ -33,6 +41,8 @@ const ABSENT: Cell = Cell {
 #[derive(Debug)]
 pub struct Grid {
     buffer: ReplyBuffer,
+    /// What the server had packed.
+    unpacked: ReplyBuffer,
     cells: Vec<Cell>,
     /// For each key group, where its cells start and how many a row has.
     blocks: Vec<Block>,
@@ -54,6 +64,7 @@ impl Grid {
             cells: self.cells.get(block.base + field..).unwrap_or_default(),
             width: block.width,
             bytes: self.buffer.filled(),
+            unpacked: self.unpacked.filled(),
         }
     }
 
@@ -77,6 +88,7 @@ pub struct FieldCells<'a> {
     cells: &'a [Cell],
     width: usize,
     bytes: &'a [u8],
+    unpacked: &'a [u8],
 }
 
 impl<'a> FieldCells<'a> {
@@ -88,8 +100,13 @@ impl<'a> FieldCells<'a> {
         if cell == ABSENT {
             return None;
         }
+        let (bytes, len) = if cell.len & UNPACKED == 0 {
+            (self.bytes, cell.len)
+        } else {
+            (self.unpacked, cell.len & !UNPACKED)
+        };
         let start = cell.start as usize;
-        Some(&self.bytes[start..start + cell.len as usize])
+        Some(&bytes[start..start + len as usize])
     }
 }
 
@@ -98,10 +115,15 @@ impl Grid {
     /// brings the values into the cache several times faster than decoding them one by one does.
     pub fn warm(&self, group: usize, entity: usize, fields: Range<usize>) {
         let block = self.blocks[group];
-        let bytes = self.buffer.filled();
+        let (bytes, unpacked) = (self.buffer.filled(), self.unpacked.filled());
         let row = block.base + entity * block.width;
         let mut seen = 0;
         for cell in &self.cells[row + fields.start..row + fields.end] {
+            let bytes = if cell.len & UNPACKED == 0 {
+                bytes
+            } else {
+                unpacked
+            };
             seen ^= bytes.get(cell.start as usize).copied().unwrap_or(0);
         }
         std::hint::black_box(seen);
@@ -167,6 +189,11 @@ pub struct GridScanner {
     at: usize,
     replies: usize,
     guesses: Vec<Guess>,
+    dumped: Guesses,
+    /// Entities whose hashes could not be read by DUMP.
+    undumped: Vec<Run>,
+    /// Whether DUMP was refused.
+    refused_dump: bool,
     samples: Vec<ShapeSample>,
     /// How many cells and bytes there will be. They are allocated when the first reply is awaited,
     /// so that the server works meanwhile.
@@ -195,6 +222,7 @@ impl GridScanner {
             samples: vec![ShapeSample::default(); blocks.len()],
             grid: Grid {
                 buffer: ReplyBuffer::default(),
+                unpacked: ReplyBuffer::default(),
                 cells: Vec::new(),
                 blocks,
                 unanswered: None,
@@ -207,6 +235,9 @@ impl GridScanner {
             at: 0,
             replies: 0,
             guesses: Vec::new(),
+            dumped: Guesses::default(),
+            undumped: Vec::new(),
+            refused_dump: false,
             cells: base,
             expected_bytes: request.reply_bytes,
             limit,
@@ -236,16 +267,35 @@ impl GridScanner {
     }
 
     /// For how many entities of a key group, from the first on, the reply is there; none once one
-    /// of all replies was an error or will not come, since it is not sure then what the cells are.
+    /// of all replies was an error, will not come or is to be asked for again, since it is not sure then
+    /// what the cells are.
     #[must_use]
     pub fn entities_there(&self, group: usize) -> usize {
-        if self.refused.is_some() || self.outage.is_some() {
+        if self.refused.is_some() || self.outage.is_some() || !self.undumped.is_empty() {
             return 0;
         }
         let of_group = |run: &&Run| run.group == group;
         let ended = self.runs[..self.run].iter().filter(of_group);
         let current = self.runs.get(self.run).filter(of_group);
         ended.map(|run| run.count).sum::<usize>() + current.map_or(0, |_| self.entity)
+    }
+
+    /// The entities that DUMP did not tell of, whose replies to HGETALL are taken in from here on; none
+    /// if every reply was what it was to be.
+    pub fn undumped(&mut self) -> Vec<Run> {
+        let runs = std::mem::take(&mut self.undumped);
+        if !runs.is_empty() {
+            self.runs.clone_from(&runs);
+            (self.run, self.entity, self.replies) = (0, 0, 0);
+            self.guesses.clear();
+        }
+        runs
+    }
+
+    /// Whether the server refused to DUMP a hash.
+    #[must_use]
+    pub fn refused_dump(&self) -> bool {
+        self.refused_dump
     }
 
     /// The grid, once every reply is there or known not to come; the plan learns what the hashes
@@ -299,6 +349,9 @@ impl GridScanner {
         let Some(run) = self.runs.get(self.run).copied() else {
             return Err(malformed("more was sent than was asked for", at, bytes));
         };
+        if run.retrieval == Retrieval::Dump {
+            return self.scan_dumped(run);
+        }
         // Before the line is complete, which it may never be.
         if !matches!(sigil, b'*' | b'-') {
             return Err(malformed("an array was expected", at, bytes));
@@ -342,6 +395,46 @@ impl GridScanner {
             }
             _ => return Err(malformed("an array was expected", at, bytes)),
         }
+        Ok(true)
+    }
+
+    /// Scans the reply to a DUMP; false while it is incomplete.
+    fn scan_dumped(&mut self, run: Run) -> Result<bool> {
+        let (bytes, at) = (self.grid.buffer.filled(), self.at);
+        let is_read = if bytes[at] == b'-' {
+            let Some((text, next)) = reply::line(bytes, at)? else {
+                return Ok(false);
+            };
+            self.refused_dump |= !reply::is_transient(&reply::error_text(text));
+            self.at = next;
+            false
+        } else {
+            let Some(dump) = reply::bulk(bytes, at)? else {
+                return Ok(false);
+            };
+            self.at = dump.next;
+            // Nil is the reply for a key that does not exist.
+            match dump.len {
+                Some(len) => self.scan_dump(dump.start..dump.start + len),
+                None => true,
+            }
+        };
+        if !is_read {
+            self.samples[run.group].undumped += 1;
+            let first = run.first + self.entity;
+            match self.undumped.last_mut() {
+                Some(last) if last.group == run.group && last.first + last.count == first => {
+                    last.count += 1;
+                }
+                _ => self.undumped.push(Run {
+                    group: run.group,
+                    retrieval: Retrieval::HGetAll,
+                    first,
+                    count: 1,
+                }),
+            }
+        }
+        self.end_reply();
         Ok(true)
     }
 
@@ -448,6 +541,7 @@ impl GridScanner {
             self.run += 1;
             // Another group's hashes have other fields.
             self.guesses.clear();
+            self.dumped.clear();
         }
     }
 }
@@ -457,6 +551,7 @@ impl ReplySink for GridScanner {
         if self.grid.cells.len() < self.cells {
             self.grid.cells = vec![ABSENT; self.cells];
             self.grid.buffer = ReplyBuffer::new(self.expected_bytes, self.limit);
+            self.grid.unpacked = ReplyBuffer::new(self.expected_bytes, self.limit);
         }
         self.grid.buffer.space()
     }

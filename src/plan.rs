@@ -9,7 +9,7 @@ mod request;
 mod shape;
 
 pub use fields::{FieldTable, feature_field, timestamp_field};
-pub use request::{GroupRows, ReadRequest, Run};
+pub use request::{GroupRows, ReadRequest, Run, whole_hashes};
 pub use shape::{HashShape, Retrieval, ShapeSample};
 
 use std::sync::Arc;

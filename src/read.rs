@@ -4,12 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::entity_key::KeyColumn;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::features::{Features, Onlooker, Watched};
-use crate::grid::{GridScanner, OnError};
-use crate::plan::{Plan, ReadRequest};
+use crate::grid::{self, GridScanner, OnError};
+use crate::plan::{Plan, ReadRequest, whole_hashes};
 use crate::redis::Deadline;
-use crate::redis::deployment::{Deployment, Purpose};
+use crate::redis::command::Commands;
+use crate::redis::deployment::{Deployment, Purpose, TRIAL_LIMIT};
+use crate::redis::reply::is_transient;
+use crate::redis::tree::{Replies, Reply};
+
+/// The largest reply to a trial.
+const TRIAL_BYTES: usize = 1 << 20;
 
 /// A read that is ready to be run, blocking or async.
 #[derive(Debug)]
@@ -22,17 +28,18 @@ pub struct Read {
 }
 
 impl Read {
-    /// Reads the plan's features for `rows` rows of join-key values. With `strict`, missing and
-    /// outdated rows get a status of their own.
+    /// Reads the plan's features for `rows` rows of join-key values from `deployment`. With `strict`,
+    /// missing and outdated rows get a status of their own.
     pub fn new(
         plan: Arc<Plan>,
         keys: Vec<KeyColumn>,
         rows: usize,
         strict: bool,
-        max_reply_bytes: usize,
+        deployment: &Deployment,
     ) -> Result<Self> {
-        let request = ReadRequest::new(&plan, &keys, rows)?;
-        Ok(Self::of(plan, keys, request, strict, max_reply_bytes))
+        let dumps = deployment.dumps().are_usable();
+        let request = ReadRequest::new(&plan, &keys, rows, dumps)?;
+        Ok(Self::of(plan, keys, request, strict, deployment))
     }
 
     /// Reads the features of the plan's only key group for Redis keys that are given, end to end
@@ -42,10 +49,11 @@ impl Read {
         plan: Arc<Plan>,
         keys: Vec<u8>,
         ends: Vec<usize>,
-        max_reply_bytes: usize,
+        deployment: &Deployment,
     ) -> Self {
-        let request = ReadRequest::of_keys(&plan, keys, ends);
-        Self::of(plan, Vec::new(), request, false, max_reply_bytes)
+        let dumps = deployment.dumps().are_usable();
+        let request = ReadRequest::of_keys(&plan, keys, ends, dumps);
+        Self::of(plan, Vec::new(), request, false, deployment)
     }
 
     fn of(
@@ -53,9 +61,10 @@ impl Read {
         keys: Vec<KeyColumn>,
         request: ReadRequest,
         strict: bool,
-        max_reply_bytes: usize,
+        deployment: &Deployment,
     ) -> Self {
-        let scanner = GridScanner::new(plan.clone(), &request, max_reply_bytes);
+        let limit = deployment.config().node.max_reply_bytes;
+        let scanner = GridScanner::new(plan.clone(), &request, limit);
         Self {
             plan,
             keys,
@@ -92,6 +101,15 @@ impl Read {
             looked: Duration::ZERO,
         };
         deployment.run(commands, &mut sink, Purpose::Read, deadline, interrupt)?;
+        if let Some(again) = self.whole_hashes(deployment) {
+            let scanner = &mut self.scanner;
+            deployment.run(&again, scanner, Purpose::Read, deadline, interrupt)?;
+        }
+        if let Some((trial, deadline)) = self.trial(deployment, deadline) {
+            let mut replies = Replies::new(1, TRIAL_BYTES);
+            let outcome = deployment.run(&trial, &mut replies, Purpose::Read, deadline, interrupt);
+            judge(deployment, outcome, replies)?;
+        }
         self.finish(deployment)
     }
 
@@ -105,7 +123,43 @@ impl Read {
         deployment
             .run_async(commands, scanner, Purpose::Read, deadline)
             .await?;
+        if let Some(again) = self.whole_hashes(deployment) {
+            let scanner = &mut self.scanner;
+            deployment
+                .run_async(&again, scanner, Purpose::Read, deadline)
+                .await?;
+        }
+        if let Some((trial, deadline)) = self.trial(deployment, deadline) {
+            let mut replies = Replies::new(1, TRIAL_BYTES);
+            let outcome = deployment
+                .run_async(&trial, &mut replies, Purpose::Read, deadline)
+                .await;
+            judge(deployment, outcome, replies)?;
+        }
         self.finish(deployment)
+    }
+
+    /// The commands that are left to be answered, where DUMP did not tell of a hash.
+    fn whole_hashes(&mut self, deployment: &Deployment) -> Option<Commands> {
+        let runs = self.scanner.undumped();
+        if self.scanner.refused_dump() {
+            deployment.dumps().rule_out();
+        }
+        (!runs.is_empty()).then(|| whole_hashes(&self.request.groups, &runs))
+    }
+
+    /// A DUMP of the first entity, where reads like this one would use it and it was not tried yet.
+    fn trial(&self, deployment: &Deployment, deadline: Deadline) -> Option<(Commands, Deadline)> {
+        if !self.request.dump_pays || !deployment.dumps().are_to_be_tried() {
+            return None;
+        }
+        let group = self.request.groups.iter().find(|group| !group.is_empty())?;
+        let mut commands = Commands::default();
+        commands.begin(2);
+        commands.argument(b"DUMP");
+        commands.key(group.key(0));
+        commands.end();
+        Some((commands, deadline.within(TRIAL_LIMIT)))
     }
 
     fn finish(self, deployment: &Deployment) -> Result<Features> {
@@ -120,4 +174,19 @@ impl Read {
             self.strict,
         ))
     }
+}
+
+/// Learns from the outcome of a trial. Unless the caller was interrupted, it is nobody's error.
+fn judge(deployment: &Deployment, outcome: Result<()>, replies: Replies) -> Result<()> {
+    let dumps = deployment.dumps();
+    match outcome {
+        Ok(()) => match replies.into_vec().pop() {
+            Some(Reply::Bytes(payload)) if grid::is_read(&payload) => dumps.worked(),
+            Some(Reply::Error(words)) if !is_transient(&words) => dumps.rule_out(),
+            _ => dumps.failed(),
+        },
+        Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
+        Err(_) => dumps.failed(),
+    }
+    Ok(())
 }

@@ -9,14 +9,17 @@
 //! 5. [`stream`]: any number of batches, written by a thread while the next one is encoded.
 //!
 //! A row is one HSET of the view's event timestamp and its features, so that it is never seen half.
+//! In a stream, rows of entities of which Redis has nothing yet are one RESTORE each (`restore`).
 //! Unless told otherwise a row is written only if it is newer than what is stored and than the rows
 //! of its batch that came before it. [`Newest`] says how that is found out.
 
 pub mod batch;
 mod line;
+mod newcomers;
 pub mod pending;
 mod queue;
 mod refusal;
+mod restore;
 mod retry;
 pub mod rows;
 pub mod schema;
@@ -51,6 +54,8 @@ pub struct WritePolicy {
     pub renew_skipped: bool,
     /// How long after its event time a row's fields expire.
     pub field_ttl: Option<Duration>,
+    /// Whether a stream may send rows of new entities as RESTORE.
+    pub restores: bool,
 }
 
 /// What became of rows so far.

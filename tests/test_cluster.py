@@ -16,11 +16,13 @@ from feast import FeatureStore
 
 import feast_rs
 from tests.support.cluster import Cluster
-from tests.support.compare import ask
+from tests.support.commands import succeeded
+from tests.support.compare import ask, assert_same
 from tests.support.old_keys import dump
 from tests.support.setting import FEATURES, HOUR, POOLS, VIEW_KEYS, fill
 from tests.support.stores import OURS, STOCK, feature_store
 from tests.support.world import NOON, World, write
+from tests.test_new_keys import wide_batch, wide_store
 
 MANY = 3000
 
@@ -109,6 +111,32 @@ def test_bytes_are_stocks(cluster: Cluster, stores: tuple[FeatureStore, FeatureS
         node.ask("FLUSHALL")
     write(ours, "driver_stats", rows)
     assert stored(cluster) == expected
+
+
+def test_wide_hashes_are_dumped(cluster: Cluster, tmp_path: Path) -> None:
+    """By each node, and hash tables among them are asked for once more, of their nodes."""
+    width, count = 57, 300
+    address = cluster.connection_string
+    ours = wide_store(tmp_path, address, width, redis_type="redis_cluster")
+    long = pa.array(["x" * 65 if row % 3 == 0 else "y" for row in range(count)])
+    feast_rs.write_batches(ours, "wide", wide_batch(width, count).set_column(4, "f2", long))
+    stock = store_of(STOCK, tmp_path, cluster)
+    features = [f"wide:f{place}" for place in range(width)]
+    rows = [{"driver_id": driver} for driver in range(-5, count + 5)]
+    expected = stock.get_online_features(features, rows).to_dict()
+    # Of no hash tables: the first read sees that the hashes are wide, the second tries DUMP.
+    for _ in range(2):
+        ours.get_online_features(features, [{"driver_id": n} for n in range(1, count, 3)])
+    for node in cluster.nodes:
+        node.ask("CONFIG", "RESETSTAT")
+    assert_same(expected, ours.get_online_features(features, rows).to_dict())
+    dumps = again = 0
+    for node in cluster.nodes:
+        with node.client() as client:
+            calls = succeeded(client, "dump", "hgetall")
+        dumps, again = dumps + calls["dump"], again + calls["hgetall"]
+    assert dumps == count + 10
+    assert again == count // 3
 
 
 @pytest.mark.parametrize("atomic", [False, True], ids=["as stock", "atomic"])

@@ -113,6 +113,7 @@ ACCEPTED = {
         strict_status: true
         max_reply_bytes: 1000000
         busy_poll_us: 0
+        read_by_dump: false
         client_name: ranker
         db: 3
     """,

@@ -355,7 +355,7 @@ class Cutting(Proxy):
 
     def _answer(self, server: socket.socket, client: socket.socket) -> None:
         for chunk in chunks(server):
-            written = b":6\r\n:6\r\n" in chunk or b":1\r\n:1\r\n" in chunk
+            written = any(2 * reply in chunk for reply in (b":6\r\n", b":1\r\n", b"+OK\r\n"))
             if written and not self.has_cut:
                 self.has_cut = True
                 client.sendall(chunk[: self._kept])
@@ -365,12 +365,14 @@ class Cutting(Proxy):
 
 
 @both_modes
+@pytest.mark.parametrize("restores", [False, True], ids=["hset", "restore"])
 @pytest.mark.parametrize("kept", [0, 1, 50])
 def test_a_connection_that_is_cut(
-    server: RedisServer, tmp_path: Path, atomic: bool, kept: int
+    server: RedisServer, tmp_path: Path, atomic: bool, restores: bool, kept: int
 ) -> None:
     with closing(Cutting(server.port, kept)) as proxy:
-        store = open_store(tmp_path, proxy.address, atomic_writes=atomic)
+        settings = {"atomic_writes": atomic, "restore_new_keys": restores}
+        store = open_store(tmp_path, proxy.address, **settings)
         report = feast_rs.write_batches(store, "stats", batches(4, 1000))
         assert proxy.has_cut
         assert (report.rows_read, report.rows_written) == (4000, 4000)
@@ -382,13 +384,14 @@ class Delaying(Proxy):
     """Keeps the first rows that are written until `release`, as a network does that loses packets
     and sends them again much later."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, command: bytes) -> None:
         super().__init__(port)
+        self._command = command
         self._held: list[tuple[socket.socket, bytes]] = []
 
     def pass_on(self, chunk: bytes, server: socket.socket) -> None:
         first = self._held[0][0] if self._held else None
-        if server is first or (first is None and b"HSET" in chunk):
+        if server is first or (first is None and self._command in chunk):
             self._held.append((server, chunk))
         else:
             server.sendall(chunk)
@@ -410,10 +413,14 @@ class Delaying(Proxy):
                 pass
 
 
-def test_commands_that_arrive_late_do_no_harm(server: RedisServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [b"HSET", b"RESTORE"])
+def test_commands_that_arrive_late_do_no_harm(
+    server: RedisServer, tmp_path: Path, command: bytes
+) -> None:
     """They were sent again meanwhile, and newer rows after them."""
-    with closing(Delaying(server.port)) as proxy:
-        store = open_store(tmp_path, proxy.address, socket_timeout=0.3)
+    restores = command == b"RESTORE"
+    with closing(Delaying(server.port, command)) as proxy:
+        store = open_store(tmp_path, proxy.address, socket_timeout=0.3, restore_new_keys=restores)
         data = [record_batch([(1, stamp)]) for stamp in (5, 9)]
         report = feast_rs.write_batches(store, "stats", data)
         assert (report.rows_written, report.rows_skipped) == (2, 0)

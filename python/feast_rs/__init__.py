@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from feast_rs.online_store import RedisOnlineStore
     from feast_rs.provider import ArrowProvider
     from feast_rs.pushing import push
+    from feast_rs.registry_file import FileRegistryStore
     from feast_rs.reports import MaterializationReport, ViewReport
     from feast_rs.response import OnlineResponse
     from feast_rs.values import decode_values, encode_values
@@ -62,6 +63,7 @@ __all__ = [
     "EntityRowsError",
     "FeastRsError",
     "FeatureListError",
+    "FileRegistryStore",
     "Finding",
     "MaterializationError",
     "MaterializationReport",
@@ -96,6 +98,7 @@ __all__ = [
 _HOMES = {
     "ArrowProvider": "provider",
     "Diagnosis": "diagnosis",
+    "FileRegistryStore": "registry_file",
     "Finding": "diagnosis",
     "MaterializationReport": "reports",
     "MigrationReport": "migration_report",

@@ -154,6 +154,7 @@ class WritePolicy:
         key_ttl: int | None = None,
         renew_skipped: bool = False,
         field_ttl: float | None = None,
+        restores: bool = False,
     ) -> WritePolicy: ...
 
 @final

@@ -37,6 +37,7 @@ STORE_SETTINGS = frozenset(
         "full_scan_for_deletion",
         "skip_dedup",
         "atomic_writes",
+        "restore_new_keys",
         "strict_status",
         "on_error",
         "default_values",
@@ -148,6 +149,11 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
     that race the newest row stays. Otherwise, as in stock Feast, the stored timestamps are read
     first."""
 
+    restore_new_keys: bool = True
+    """Let materialization and ``write_batches`` send a row whose entity has nothing in Redis yet as
+    one RESTORE, which costs Redis far less than HSET and never replaces a key. Servers that do not
+    take it get HSET: those older than Redis 7.0, and users without the right to RESTORE."""
+
     strict_status: bool = False
     """Answer NOT_FOUND for what is not stored and OUTSIDE_MAX_AGE, with a null, for a row older
     than its view's ``ttl``; stock Feast answers PRESENT for both."""
@@ -238,6 +244,10 @@ class RedisOnlineStoreConfig(FeastConfigBaseModel):
     busy_poll_us: int | None = Field(default=None, ge=0)
     """Microseconds that a blocking call looks for a reply before its thread sleeps; 100 unless
     given, 0 for never. A server that does not answer within them is seldom looked for."""
+
+    read_by_dump: bool | None = None
+    """Whether wide hashes of short values may be read by ``DUMP`` in place of ``HGETALL``; true
+    unless given."""
 
     max_reply_bytes: int | None = Field(default=None, ge=1)
     """The largest reply to one request; 1 GiB unless given."""

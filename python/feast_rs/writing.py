@@ -227,6 +227,7 @@ def policy_of(settings: RedisOnlineStoreConfig, table: Any) -> _core.WritePolicy
         settings.key_ttl_seconds or None,
         settings.renew_ttl_on_skip,
         life.total_seconds() if life else None,
+        settings.restore_new_keys,
     )
 
 

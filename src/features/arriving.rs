@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::Cells;
+use super::blocks::{spans, warm};
 use crate::error::{Error, Result};
 use crate::grid::GridScanner;
 use crate::plan::{FeatureColumn, GroupRows, Plan};
@@ -57,6 +58,13 @@ impl<'a> Arriving<'a> {
     #[must_use]
     pub fn bytes_per_entity(&self) -> usize {
         self.scanner.bytes() / self.scanner.replies().max(1)
+    }
+
+    /// Brings the values of some columns into the cache, those of the rows that `rows` tells for each
+    /// key group.
+    pub fn warm(&self, columns: Range<usize>, rows: impl Fn(usize) -> Range<usize>) {
+        let spans = spans(self.plan.columns()[columns].iter(), self.groups.len());
+        warm(self.scanner.grid(), self.groups, &spans, rows);
     }
 
     /// The cells of `rows`, which are there, in a column of the plan.

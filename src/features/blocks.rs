@@ -3,6 +3,8 @@
 use std::ops::Range;
 
 use super::Features;
+use crate::grid::Grid;
+use crate::plan::{FeatureColumn, GroupRows};
 
 /// Rows that a column takes before the next column's turn: their cells lie together in the reply, and
 /// stay in the cache until all columns have taken theirs.
@@ -16,35 +18,46 @@ impl Features {
         columns: &[usize],
         first: usize,
     ) -> impl Iterator<Item = Range<usize>> + use<'_> {
-        let spans = self.spans(columns);
+        let features = columns.iter().filter_map(|&column| self.feature(column));
+        let spans = spans(features, self.groups.len());
         (first..self.rows).step_by(BLOCK_ROWS).map(move |start| {
             let rows = start..self.rows.min(start + BLOCK_ROWS);
-            self.warm(&spans, rows.clone());
+            if let Some(grid) = &self.grid {
+                warm(grid, &self.groups, &spans, |_| rows.clone());
+            }
             rows
         })
     }
+}
 
-    /// The fields that some columns take from the hashes of each key group.
-    fn spans(&self, columns: &[usize]) -> Vec<Range<usize>> {
-        let mut spans = vec![0..0; self.groups.len()];
-        for feature in columns.iter().filter_map(|&column| self.feature(column)) {
-            let (span, field) = (&mut spans[feature.group], feature.field);
-            *span = if span.start == span.end {
-                field..field + 1
-            } else {
-                span.start.min(field)..span.end.max(field + 1)
-            };
-        }
-        spans
+/// The fields that some columns take from the hashes of each of `groups` key groups.
+pub(super) fn spans<'a>(
+    columns: impl Iterator<Item = &'a FeatureColumn>,
+    groups: usize,
+) -> Vec<Range<usize>> {
+    let mut spans = vec![0..0; groups];
+    for feature in columns {
+        let (span, field) = (&mut spans[feature.group], feature.field);
+        *span = if span.start == span.end {
+            field..field + 1
+        } else {
+            span.start.min(field)..span.end.max(field + 1)
+        };
     }
+    spans
+}
 
-    /// Brings the values of some rows into the cache, before columns take them one by one.
-    fn warm(&self, spans: &[Range<usize>], rows: Range<usize>) {
-        let Some(grid) = &self.grid else { return };
-        for (group, (entities, fields)) in self.groups.iter().zip(spans).enumerate() {
-            for row in rows.clone() {
-                grid.warm(group, entities.entity(row), fields.clone());
-            }
+/// Brings the values of `spans` into the cache, those of the rows that `rows` tells for each key group,
+/// before columns take them one by one.
+pub(super) fn warm(
+    grid: &Grid,
+    groups: &[GroupRows],
+    spans: &[Range<usize>],
+    rows: impl Fn(usize) -> Range<usize>,
+) {
+    for (group, (entities, fields)) in groups.iter().zip(spans).enumerate() {
+        for row in rows(group) {
+            grid.warm(group, entities.entity(row), fields.clone());
         }
     }
 }

@@ -21,7 +21,7 @@ fn plan() -> Arc<Plan> {
 
 fn request(plan: &Plan, entities: i64) -> ReadRequest {
     let ids = KeyColumn::Int64((0..entities).collect());
-    ReadRequest::new(plan, &[ids], entities as usize).unwrap()
+    ReadRequest::new(plan, &[ids], entities as usize, false).unwrap()
 }
 
 fn bulk(out: &mut Vec<u8>, text: &[u8]) {

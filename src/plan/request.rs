@@ -115,15 +115,17 @@ pub struct ReadRequest {
     pub rows: usize,
     /// How many bytes of replies to expect; a guess.
     pub reply_bytes: usize,
+    /// Whether hashes are read by HGETALL that would better be read by DUMP.
+    pub dump_pays: bool,
 }
 
 impl ReadRequest {
     /// Writes the commands that read the plan's features for `rows` rows, whose join-key values
-    /// are in `columns`.
+    /// are in `columns`. DUMP is used only if it `dumps`.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] when a column has another number of rows.
-    pub fn new(plan: &Plan, columns: &[KeyColumn], rows: usize) -> Result<Self> {
+    pub fn new(plan: &Plan, columns: &[KeyColumn], rows: usize, dumps: bool) -> Result<Self> {
         if let Some(odd) = columns.iter().find(|column| column.len() != rows) {
             return Err(Error::new(
                 ErrorKind::Argument,
@@ -136,12 +138,13 @@ impl ReadRequest {
             groups: Vec::with_capacity(plan.groups().len()),
             rows,
             reply_bytes: 0,
+            dump_pays: false,
         };
         for (index, group) in plan.groups().iter().enumerate() {
             let inputs: Vec<&KeyColumn> = group.key_columns.iter().map(|&i| &columns[i]).collect();
             let (keys, ends) = group.writer.write_all(&inputs);
             let entities = GroupRows::new(keys, ends);
-            request.add_group(plan, index, &entities);
+            request.add_group(plan, index, &entities, dumps);
             request.groups.push(entities);
         }
         Ok(request)
@@ -150,7 +153,7 @@ impl ReadRequest {
     /// Writes the commands that read the plan's only key group for entities whose Redis keys are
     /// given, end to end and with where each ends.
     #[must_use]
-    pub fn of_keys(plan: &Plan, keys: Vec<u8>, ends: Vec<usize>) -> Self {
+    pub fn of_keys(plan: &Plan, keys: Vec<u8>, ends: Vec<usize>, dumps: bool) -> Self {
         let rows = ends.len();
         let mut request = Self {
             commands: Commands::with_capacity(keys.len() + rows * 32),
@@ -158,20 +161,22 @@ impl ReadRequest {
             groups: Vec::new(),
             rows,
             reply_bytes: 0,
+            dump_pays: false,
         };
         let entities = GroupRows::new(keys, ends);
-        request.add_group(plan, 0, &entities);
+        request.add_group(plan, 0, &entities, dumps);
         request.groups.push(entities);
         request
     }
 
-    fn add_group(&mut self, plan: &Plan, index: usize, entities: &GroupRows) {
+    fn add_group(&mut self, plan: &Plan, index: usize, entities: &GroupRows, dumps: bool) {
         let group = &plan.groups()[index];
         let count = entities.len();
         if count == 0 || group.fields.is_empty() {
             return;
         }
-        let choice = group.shape.choose(group.fields.len(), count);
+        let choice = group.shape.choose(group.fields.len(), count, dumps);
+        self.dump_pays |= choice.dump_pays && !dumps;
         self.reply_bytes += choice.reply_bytes * count;
         let mut first = 0;
         if choice.probe {
@@ -203,8 +208,9 @@ impl ReadRequest {
         for entity in range {
             let key = entities.key(entity);
             match retrieval {
-                Retrieval::HGetAll => {
-                    self.commands.raw(b"*2\r\n$7\r\nHGETALL\r\n");
+                Retrieval::HGetAll => begin_hgetall(&mut self.commands, key),
+                Retrieval::Dump => {
+                    self.commands.raw(b"*2\r\n$4\r\nDUMP\r\n");
                     self.commands.key(key);
                 }
                 Retrieval::HMGet => {
@@ -217,6 +223,24 @@ impl ReadRequest {
             self.commands.end_expecting(reply_bytes);
         }
     }
+}
+
+/// Commands that read the whole hashes of some entities.
+#[must_use]
+pub fn whole_hashes(groups: &[GroupRows], runs: &[Run]) -> Commands {
+    let mut commands = Commands::default();
+    for run in runs {
+        for entity in run.first..run.first + run.count {
+            begin_hgetall(&mut commands, groups[run.group].key(entity));
+            commands.end();
+        }
+    }
+    commands
+}
+
+fn begin_hgetall(commands: &mut Commands, key: &[u8]) {
+    commands.raw(b"*2\r\n$7\r\nHGETALL\r\n");
+    commands.key(key);
 }
 
 #[cfg(test)]
@@ -235,7 +259,7 @@ mod tests {
     #[test]
     fn repeated_entities_are_read_once() {
         let columns = [KeyColumn::Int64(vec![7, 8, 7, 9, 8])];
-        let request = ReadRequest::new(&plan(), &columns, 5).unwrap();
+        let request = ReadRequest::new(&plan(), &columns, 5, false).unwrap();
         assert_eq!(request.commands.len(), 3);
         let rows: Vec<_> = (0..5).map(|row| request.groups[0].entity(row)).collect();
         assert_eq!(rows, [0, 1, 0, 2, 1]);
@@ -248,13 +272,13 @@ mod tests {
         plan.add_column(group, "g", "w", "g", FeastType::Int64, None);
         assert_eq!(plan.groups().len(), 1);
         assert_eq!(plan.groups()[0].fields.len(), 4);
-        let request = ReadRequest::new(&plan, &[KeyColumn::Int64(vec![1])], 1).unwrap();
+        let request = ReadRequest::new(&plan, &[KeyColumn::Int64(vec![1])], 1, false).unwrap();
         assert_eq!(request.commands.len(), 1);
     }
 
     #[test]
     fn a_short_column_is_refused() {
-        let error = ReadRequest::new(&plan(), &[KeyColumn::Int64(vec![7])], 2).unwrap_err();
+        let error = ReadRequest::new(&plan(), &[KeyColumn::Int64(vec![7])], 2, false).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Argument);
     }
 }

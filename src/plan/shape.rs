@@ -4,13 +4,15 @@
 //! listpack, which is how Redis keeps a small hash, it walks the list once per field. So neither
 //! is better always: the cheaper one is chosen by the estimate below, from the width, size and
 //! encoding that earlier replies showed. HGETALL shows them as it goes; while HMGET is in use, now
-//! and then one entity is read by HGETALL as a probe, so that a change is noticed.
+//! and then one entity is read by HGETALL as a probe, so that a change is noticed. Where many short
+//! values of a listpack would be read by HGETALL, DUMP is cheaper than both.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::FieldTable;
 use crate::entity_key::EntityKeyWriter;
+use crate::redis::habit::Habit;
 
 /// Server and transfer time in nanoseconds, measured on Redis 7.0 with commandstats. Only their
 /// proportions matter.
@@ -23,6 +25,10 @@ mod cost {
     pub(super) const TABLE_LOOKUP: f32 = 70.0;
     /// One byte, from the server's memory to ours.
     pub(super) const BYTE: f32 = 0.6;
+    /// A DUMP, and one byte of a listpack that it packs. Where the server is set not to pack, a byte is
+    /// a fifth of that; this cannot be seen from here, so that DUMP is chosen where it pays anyhow.
+    pub(super) const DUMP: f32 = 900.0;
+    pub(super) const DUMPED_BYTE: f32 = 6.7;
 }
 
 /// Redis turns a listpack into a hash table when a value is longer than this
@@ -30,6 +36,10 @@ mod cost {
 const LISTPACK_VALUE: usize = 64;
 /// The same for the number of fields (`hash-max-listpack-entries`).
 const LISTPACK_ENTRIES: f32 = 512.0;
+/// The fewest fields of a hash for which DUMP pays by more than its trouble, and the share of the cost of
+/// HGETALL that it may have at the most.
+const DUMPED_PAIRS: f32 = 32.0;
+const DUMPED_SHARE: f32 = 0.95;
 /// How much a new sample moves the estimate.
 const LEARNING: f32 = 0.25;
 /// What probing may add to the cost of reading.
@@ -42,11 +52,13 @@ const PROBE_INTERVAL: f32 = 64.0;
 pub enum Retrieval {
     /// The whole hash.
     HGetAll,
+    /// The whole hash, as the server keeps it.
+    Dump,
     /// The wanted fields.
     HMGet,
 }
 
-/// What whole hashes read by HGETALL looked like, summed up.
+/// What whole hashes looked like, summed up.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ShapeSample {
     /// Hashes that exist.
@@ -59,9 +71,24 @@ pub struct ShapeSample {
     pub wanted_bytes: usize,
     /// Hashes that had a value too long for a listpack.
     pub long_values: usize,
+    /// Hashes of them that DUMP told of.
+    pub dumped: usize,
+    /// Hashes that DUMP did not tell of; they are no part of the rest until HGETALL has.
+    pub undumped: usize,
 }
 
 impl ShapeSample {
+    /// Adds what others looked like.
+    pub fn add(&mut self, others: &Self) {
+        self.hashes += others.hashes;
+        self.pairs += others.pairs;
+        self.bytes += others.bytes;
+        self.wanted_bytes += others.wanted_bytes;
+        self.long_values += others.long_values;
+        self.dumped += others.dumped;
+        self.undumped += others.undumped;
+    }
+
     /// Whether a value of `len` bytes turns its hash into a hash table.
     #[must_use]
     #[inline]
@@ -83,6 +110,20 @@ impl Estimate {
         2.0 * self.pairs * cost::REPLY_ITEM + self.bytes * cost::BYTE
     }
 
+    /// The bytes of the hash as a listpack: a name and a value have four around them there. Those six that
+    /// a name has in a reply of HGETALL are counted in otherwise.
+    fn listpack(&self) -> f32 {
+        self.bytes - 2.0 * self.pairs
+    }
+
+    /// Whether a DUMP costs less than an HGETALL.
+    fn dump_pays(&self) -> bool {
+        let dump = cost::DUMP + self.listpack() * cost::DUMPED_BYTE;
+        (DUMPED_PAIRS..=LISTPACK_ENTRIES).contains(&self.pairs)
+            && self.long_share < 0.01
+            && dump <= self.hgetall() * DUMPED_SHARE
+    }
+
     fn hmget(&self, fields: f32) -> f32 {
         let lookup = if self.long_share > 0.5 || self.pairs > LISTPACK_ENTRIES {
             cost::TABLE_LOOKUP
@@ -98,6 +139,8 @@ struct Learned {
     estimate: Option<Estimate>,
     /// Entities read by HMGET since whole hashes were last seen.
     unseen: f32,
+    /// How often to try DUMP.
+    dumps: Habit,
 }
 
 /// The learned shape of the hashes of one [`KeyGroup`](super::KeyGroup).
@@ -113,6 +156,8 @@ pub struct Choice {
     pub probe: bool,
     /// Bytes of reply to expect per entity; 0 when nothing is known.
     pub reply_bytes: usize,
+    /// Whether DUMP would be better, if it may be used.
+    pub dump_pays: bool,
 }
 
 /// The shapes by prefix and suffix of the key and wanted fields.
@@ -137,8 +182,8 @@ impl HashShape {
         known.entry(name).or_default().clone()
     }
 
-    /// Chooses how to read `fields` fields of `entities` hashes.
-    pub fn choose(&self, fields: usize, entities: usize) -> Choice {
+    /// Chooses how to read `fields` fields of `entities` hashes; by DUMP only if it `dumps`.
+    pub fn choose(&self, fields: usize, entities: usize, dumps: bool) -> Choice {
         // A lock that another thread holds, or held in the parent of a fork, is not waited for:
         // the choice is only about speed.
         let Ok(mut learned) = self.0.try_lock() else {
@@ -146,6 +191,7 @@ impl HashShape {
                 retrieval: Retrieval::HMGet,
                 probe: false,
                 reply_bytes: 0,
+                dump_pays: false,
             };
         };
         let Some(estimate) = learned.estimate else {
@@ -153,14 +199,27 @@ impl HashShape {
                 retrieval: Retrieval::HMGet,
                 probe: true,
                 reply_bytes: 0,
+                dump_pays: false,
             };
         };
         let (whole, some) = (estimate.hgetall(), estimate.hmget(fields as f32));
         if whole <= some {
+            let dump_pays = estimate.dump_pays();
+            let mut retrieval = Retrieval::HGetAll;
+            let mut bytes = estimate.bytes + estimate.pairs * 8.0;
+            if dump_pays && dumps {
+                if let Some(passing) = learned.dumps.passing() {
+                    learned.dumps = passing;
+                } else {
+                    retrieval = Retrieval::Dump;
+                    bytes = estimate.listpack() + 32.0;
+                }
+            }
             return Choice {
-                retrieval: Retrieval::HGetAll,
+                retrieval,
                 probe: false,
-                reply_bytes: (estimate.bytes + estimate.pairs * 8.0) as usize + 8,
+                reply_bytes: bytes as usize + 8,
+                dump_pays,
             };
         }
         learned.unseen += entities as f32;
@@ -173,6 +232,7 @@ impl HashShape {
             retrieval: Retrieval::HMGet,
             probe,
             reply_bytes: estimate.wanted_bytes as usize + fields * 8 + 8,
+            dump_pays: false,
         }
     }
 
@@ -184,6 +244,11 @@ impl HashShape {
         let Ok(mut learned) = self.0.try_lock() else {
             return;
         };
+        if sample.undumped > 0 {
+            learned.dumps = learned.dumps.discouraged();
+        } else if sample.dumped > 0 {
+            learned.dumps = Habit::new();
+        }
         let mean = |sum: usize| sum as f32 / sample.hashes as f32;
         let seen = Estimate {
             pairs: mean(sample.pairs),
@@ -206,27 +271,32 @@ impl HashShape {
 mod tests {
     use super::*;
 
-    fn learned(pairs: usize, bytes: usize, wanted_bytes: usize, long_values: usize) -> HashShape {
-        let shape = HashShape::default();
-        shape.learn(&ShapeSample {
+    fn sample(pairs: usize, bytes: usize, wanted_bytes: usize, long_values: usize) -> ShapeSample {
+        ShapeSample {
             hashes: 1,
             pairs,
             bytes,
             wanted_bytes,
             long_values,
-        });
+            ..ShapeSample::default()
+        }
+    }
+
+    fn learned(pairs: usize, bytes: usize, wanted_bytes: usize, long_values: usize) -> HashShape {
+        let shape = HashShape::default();
+        shape.learn(&sample(pairs, bytes, wanted_bytes, long_values));
         shape
     }
 
     #[test]
     fn nothing_known_means_asking_for_the_fields_and_one_probe() {
-        let choice = HashShape::default().choose(50, 10);
+        let choice = HashShape::default().choose(50, 10, true);
         assert_eq!((choice.retrieval, choice.probe), (Retrieval::HMGet, true));
     }
 
     #[test]
     fn most_of_a_small_hash_is_read_whole() {
-        let choice = learned(55, 800, 700, 0).choose(55, 10);
+        let choice = learned(55, 800, 700, 0).choose(55, 10, false);
         assert_eq!(
             (choice.retrieval, choice.probe),
             (Retrieval::HGetAll, false)
@@ -234,23 +304,65 @@ mod tests {
     }
 
     #[test]
+    fn wide_hashes_of_short_values_are_dumped_where_that_is_possible() {
+        let shape = learned(364, 364 * 20, 364 * 10, 0);
+        let choice = shape.choose(364, 500, true);
+        assert_eq!(choice.retrieval, Retrieval::Dump);
+        let choice = shape.choose(364, 500, false);
+        assert_eq!(
+            (choice.retrieval, choice.dump_pays),
+            (Retrieval::HGetAll, true)
+        );
+        for other in [
+            learned(11, 11 * 20, 11 * 10, 0),
+            learned(364, 364 * 60, 364 * 50, 0),
+            learned(364, 364 * 20, 364 * 10, 1),
+            learned(1000, 1000 * 20, 1000 * 10, 0),
+        ] {
+            // More fields than are stored, so that none of them is cheaper to read by HMGET.
+            let choice = other.choose(1200, 500, true);
+            assert_eq!(
+                (choice.retrieval, choice.dump_pays),
+                (Retrieval::HGetAll, false)
+            );
+        }
+    }
+
+    #[test]
+    fn what_dump_does_not_tell_of_is_dumped_ever_less_often() {
+        let shape = learned(364, 364 * 20, 364 * 10, 0);
+        let mut dumps = 0;
+        for _ in 0..1000 {
+            let dumped = shape.choose(364, 1, true).retrieval == Retrieval::Dump;
+            dumps += usize::from(dumped);
+            shape.learn(&ShapeSample {
+                undumped: usize::from(dumped),
+                ..sample(364, 364 * 20, 364 * 10, 0)
+            });
+        }
+        assert!((15..30).contains(&dumps), "{dumps}");
+    }
+
+    #[test]
     fn one_field_of_a_wide_hash_is_asked_for() {
         assert_eq!(
-            learned(300, 5000, 9, 0).choose(2, 1).retrieval,
+            learned(300, 5000, 9, 0).choose(2, 1, true).retrieval,
             Retrieval::HMGet
         );
     }
 
     #[test]
     fn scalars_beside_embeddings_are_asked_for() {
-        let choice = learned(10, 9400, 50, 1).choose(6, 100);
+        let choice = learned(10, 9400, 50, 1).choose(6, 100, true);
         assert_eq!(choice.retrieval, Retrieval::HMGet);
     }
 
     #[test]
     fn a_shape_that_changes_is_noticed_by_a_probe() {
         let shape = learned(300, 5000, 9, 0);
-        let probes = (0..10_000).filter(|_| shape.choose(2, 1).probe).count();
+        let probes = (0..10_000)
+            .filter(|_| shape.choose(2, 1, true).probe)
+            .count();
         assert!((2..=10_000 / 64).contains(&probes), "{probes}");
     }
 }

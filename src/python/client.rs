@@ -120,7 +120,7 @@ impl Client {
         let mut lists = EarlyLists::expected(&schemas.expectation, rows, values);
         let features = self.run(py, |client, deployment, interrupt| {
             let deadline = Deadline::after(client.config.node.request_timeout);
-            let read = Read::new(plan, keys, rows, strict, client.config.node.max_reply_bytes)?;
+            let read = Read::new(plan, keys, rows, strict, deployment)?;
             let read = read.on_error(on_error(defaults));
             read.run(deployment, deadline, interrupt, &mut lists)
         })?;
@@ -148,10 +148,10 @@ impl Client {
         token: u64,
     ) -> PyResult<Task> {
         let (plan, schemas, keys) = (plan.built(), plan.schemas(), owned(&keys));
-        let (deployment, limit) = (self.deployment(), self.config.node.max_reply_bytes);
+        let deployment = self.deployment();
         let deadline = Deadline::after(self.config.node.request_timeout);
         spawn(completions.queue(), token, async move {
-            let read = Read::new(plan, keys, rows, strict, limit)?;
+            let read = Read::new(plan, keys, rows, strict, &deployment)?;
             let read = read.on_error(on_error(defaults));
             let features = read.run_async(&deployment, deadline).await?;
             Ok(outcome(move |py| {
@@ -174,12 +174,8 @@ impl Client {
         let (keys, ends) = redis_keys(&entities, version, project)?;
         self.run(py, |client, deployment, interrupt| {
             let deadline = Deadline::after(client.config.node.request_timeout);
-            Read::of_keys(plan, keys, ends, client.config.node.max_reply_bytes).run(
-                deployment,
-                deadline,
-                interrupt,
-                &mut (),
-            )
+            let read = Read::of_keys(plan, keys, ends, deployment);
+            read.run(deployment, deadline, interrupt, &mut ())
         })
         .map(|features| Answer::new(features, schemas))
     }
@@ -196,10 +192,10 @@ impl Client {
     ) -> PyResult<Task> {
         let (plan, schemas) = (plan.built(), plan.schemas());
         let (keys, ends) = redis_keys(&entities, version, project)?;
-        let (deployment, limit) = (self.deployment(), self.config.node.max_reply_bytes);
+        let deployment = self.deployment();
         let deadline = Deadline::after(self.config.node.request_timeout);
         spawn(completions.queue(), token, async move {
-            let read = Read::of_keys(plan, keys, ends, limit);
+            let read = Read::of_keys(plan, keys, ends, &deployment);
             let features = read.run_async(&deployment, deadline).await?;
             Ok(outcome(move |py| {
                 Answer::new(features, schemas).into_py_any(py)

@@ -23,11 +23,19 @@ use crate::redis::habit::Habit;
 /// A read of fewer values is over too soon.
 const LEAST_VALUES: usize = 4096;
 
-/// The GIL is taken when so many values or bytes have come, and kept for some times as many at the most:
-/// other threads want it, too, and nothing is read meanwhile.
+/// A block is begun when so many values or bytes of it have come, and one in so many of all the values
+/// that are left.
 const VALUES: usize = 1024;
 const BYTES: usize = 16 * 1024;
-const AT_ONCE: usize = 8;
+const PART: usize = 12;
+
+/// No more bytes than this in a block: they are to be in the cache still.
+const BLOCK_BYTES: usize = 384 * 1024;
+
+/// The GIL is kept for so many values or bytes at the most: other threads want it, too, and nothing is
+/// read meanwhile.
+const VALUES_AT_ONCE: usize = 3 * VALUES;
+const BYTES_AT_ONCE: usize = 8 * BYTES;
 
 /// Who waits longer than this for the GIL keeps other threads from their work.
 const CROWDED: Duration = Duration::from_micros(100);
@@ -70,10 +78,14 @@ pub struct EarlyLists {
     making: Option<Making>,
 }
 
+/// Values are made in blocks of rows, column by column within one: neighbours in a list are made one
+/// after the other then and lie together, which makes them faster to free than those of a row would be.
 struct Making {
     rows: usize,
     columns: Vec<ObjectColumn>,
     groups: Vec<Group>,
+    /// The column whose turn it is in the block; the number of columns when the block is done.
+    turn: usize,
     /// Whether the rest is left to who asks for it.
     stopped: bool,
 }
@@ -81,9 +93,18 @@ struct Making {
 /// The rows of a key group.
 #[derive(Clone, Copy, Default)]
 struct Group {
+    /// How many have come.
     there: usize,
-    made: usize,
+    /// The block's.
+    block: (usize, usize),
     columns: usize,
+}
+
+impl Group {
+    /// How many have come and are in no block yet.
+    fn waiting(&self) -> usize {
+        self.there - self.block.1
+    }
 }
 
 impl EarlyLists {
@@ -102,6 +123,7 @@ impl EarlyLists {
                 rows,
                 columns: Vec::new(),
                 groups: Vec::new(),
+                turn: 0,
                 stopped: false,
             }),
         }
@@ -151,18 +173,40 @@ impl Making {
             for column in answer.columns() {
                 self.groups[column.group].columns += 1;
             }
+            self.turn = answer.columns().len();
         }
-        let (mut rows, mut values) = (0, 0);
         for (index, group) in self.groups.iter_mut().enumerate() {
             group.there = answer.rows_after(index, group.there, self.rows).end;
-            rows += group.there - group.made;
-            values += (group.there - group.made) * group.columns;
         }
-        values >= VALUES || rows * answer.bytes_per_entity() >= BYTES
+        self.turn < answer.columns().len() || self.begin_block(answer)
     }
 
-    /// Makes the objects of rows that are there. A column with a cell that they cannot be made of here is
-    /// left as it is then; whoever asks for it is told what is wrong, or has Feast's Python make them.
+    /// Begins a block with the rows that wait, if they are enough.
+    fn begin_block(&mut self, answer: &Arriving<'_>) -> bool {
+        let (mut rows, mut values, mut left) = (0, 0, 0);
+        for group in &self.groups {
+            rows += group.waiting();
+            values += group.waiting() * group.columns;
+            left += (self.rows - group.block.1) * group.columns;
+        }
+        let bytes = answer.bytes_per_entity().max(1);
+        let enough = values >= VALUES || rows * bytes >= BYTES;
+        let part = left / PART;
+        if !enough || values < part && rows * bytes < BLOCK_BYTES {
+            return false;
+        }
+        let mut most = (BLOCK_BYTES / bytes).max(1);
+        for group in &mut self.groups {
+            let rows = group.waiting().min(most);
+            most -= rows;
+            group.block = (group.block.1, group.block.1 + rows);
+        }
+        self.turn = 0;
+        true
+    }
+
+    /// Goes on with the block. A column with a cell that no object can be made of here is left as it is
+    /// then; whoever asks for it is told what is wrong, or has Feast's Python make it.
     fn make(&mut self, py: Python<'_>, answer: &Arriving<'_>) -> PyResult<()> {
         let _pause = CollectorPause::new();
         if self.columns.is_empty() {
@@ -172,28 +216,39 @@ impl Making {
             }
         }
         let mut maker = ObjectMaker::without_feast(py);
-        let (mut values, mut bytes) = (AT_ONCE * VALUES, AT_ONCE * BYTES);
-        let mut ends = Vec::with_capacity(self.groups.len());
-        for group in &self.groups {
-            let most =
-                (values / group.columns.max(1)).min(bytes / answer.bytes_per_entity().max(1));
-            let rows = (group.there - group.made).min(most);
-            values -= rows * group.columns;
-            bytes -= rows * answer.bytes_per_entity();
-            ends.push(group.made + rows);
-        }
-        for (index, column) in answer.columns().iter().enumerate() {
-            let rows = self.groups[column.group].made..ends[column.group];
-            if self.columns[index].len() == rows.start {
-                let failed = |_: usize, _: &dyn fmt::Display| PyNotImplementedError::new_err(());
-                let cells = answer.cells(index, rows);
-                let _ = maker.fill(&mut self.columns[index], cells, failed);
+        let failed = |_: usize, _: &dyn fmt::Display| PyNotImplementedError::new_err(());
+        // A column may be nearly all of its rows' bytes.
+        let piece = (BYTES_AT_ONCE / answer.bytes_per_entity().max(1)).max(1);
+        self.warm(answer);
+        let (mut values, mut bytes) = (0, 0);
+        while let Some(column) = self.columns.get_mut(self.turn) {
+            let (begin, end) = self.groups[answer.columns()[self.turn].group].block;
+            let rows = column.len()..end.min(column.len() + piece);
+            if rows.is_empty() || rows.start < begin {
+                self.turn += 1;
+                continue;
+            }
+            if values >= VALUES_AT_ONCE || bytes >= BYTES_AT_ONCE {
+                break;
+            }
+            values += rows.len();
+            let cells = answer.cells(self.turn, rows);
+            let cells = cells.inspect(|cell| bytes += cell.map_or(0, <[u8]>::len));
+            if maker.fill(column, cells, failed).is_err() {
+                self.turn += 1;
             }
         }
-        for (group, end) in self.groups.iter_mut().zip(ends) {
-            group.made = end;
-        }
         Ok(())
+    }
+
+    /// Brings into the cache what is about to be made, row by row as it lies in the replies.
+    fn warm(&self, answer: &Arriving<'_>) {
+        let columns = answer.columns().len();
+        let block = |group: usize| self.groups[group].block.0..self.groups[group].block.1;
+        let rows: usize = (0..self.groups.len()).map(|group| block(group).len()).sum();
+        let bytes = rows * answer.bytes_per_entity();
+        let next = (VALUES_AT_ONCE / rows.max(1)).min(columns * BYTES_AT_ONCE / bytes.max(1)) + 1;
+        answer.warm(self.turn..columns.min(self.turn + next), block);
     }
 }
 

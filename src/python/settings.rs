@@ -91,6 +91,7 @@ fn connection(settings: &Bound<'_, PyDict>, node: &RedisConfig) -> PyResult<()> 
     settings.set_item("socket_keepalive", node.keepalive)?;
     settings.set_item("redis_pool_size", node.pool_size)?;
     settings.set_item("busy_poll_us", node.busy_poll.as_micros())?;
+    settings.set_item("read_by_dump", node.read_by_dump)?;
     settings.set_item("max_reply_bytes", node.max_reply_bytes)
 }
 

@@ -18,19 +18,20 @@ use crate::write::schema::{EventTimes, FeatureSource, KeySource, Partial};
 use crate::write::{Counts, Newest, schema, stream};
 
 /// How rows are written: `newest` is "compared", "atomic" or "assumed"; `key_ttl` is in seconds,
-/// `field_ttl` too.
+/// `field_ttl` too; `restores` lets a stream send rows of new entities as RESTORE.
 #[pyclass(frozen, module = "feast_rs._core")]
 pub struct WritePolicy(pub crate::write::WritePolicy);
 
 #[pymethods]
 impl WritePolicy {
     #[new]
-    #[pyo3(signature = (newest, key_ttl=None, renew_skipped=false, field_ttl=None))]
+    #[pyo3(signature = (newest, key_ttl=None, renew_skipped=false, field_ttl=None, restores=false))]
     fn new(
         newest: &str,
         key_ttl: Option<u64>,
         renew_skipped: bool,
         field_ttl: Option<f64>,
+        restores: bool,
     ) -> PyResult<Self> {
         let unknown = |what: &str| Error::new(ErrorKind::Argument, what.to_owned());
         Ok(Self(crate::write::WritePolicy {
@@ -47,6 +48,7 @@ impl WritePolicy {
                 Some(Err(_)) => return Err(unknown("a time to live is negative").into()),
                 None => None,
             },
+            restores,
         }))
     }
 }

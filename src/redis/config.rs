@@ -20,6 +20,7 @@
 //! | `socket_keepalive` (or `tcp_keepalive`) | TCP probes on idle connections | true |
 //! | `redis_pool_size` (or `max_connections`) | connections to a server at the most, sync and async each | 64 |
 //! | `busy_poll_us` | how long to look for a reply before the thread sleeps, in microseconds | 100 |
+//! | `read_by_dump` | whether wide hashes of short values may be read by DUMP | true |
 //! | `max_reply_bytes` | the largest reply to one request | 1 GiB |
 //! | `client_name` | the name in Redis' `CLIENT LIST` | none |
 //! | `unix_socket_path` | a Unix socket, in place of host and port | none |
@@ -167,6 +168,8 @@ pub struct RedisConfig {
     pub pool_size: usize,
     /// How long a blocking call looks for a reply before its thread sleeps.
     pub busy_poll: Duration,
+    /// Whether hashes may be read by DUMP.
+    pub read_by_dump: bool,
     /// How many bytes the replies to one request may have.
     pub max_reply_bytes: usize,
 }
@@ -217,6 +220,7 @@ impl RedisConfig {
                     .unwrap_or(BUSY_POLL)
                     .into(),
             ),
+            read_by_dump: parameters.flag("read_by_dump")?.unwrap_or(true),
             max_reply_bytes: parameters
                 .positive("max_reply_bytes")?
                 .unwrap_or(MAX_REPLY_BYTES),

@@ -14,6 +14,7 @@
 mod choice;
 mod direct;
 mod discovery;
+mod dumps;
 mod knowledge;
 mod lookup;
 mod node;
@@ -25,6 +26,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub(crate) use self::dumps::{Dumps, TRIAL_LIMIT};
 use self::lookup::Lookup;
 pub use self::node::Node;
 pub use self::own::OwnConnections;
@@ -57,6 +59,7 @@ pub struct Deployment {
     hedges: Option<HedgeBudget>,
     /// Bytes of commands that are under way.
     pending: AtomicUsize,
+    dumps: Dumps,
 }
 
 impl Deployment {
@@ -75,6 +78,7 @@ impl Deployment {
                 .hedge
                 .map(|hedge| HedgeBudget::new(hedge.max_percent)),
             pending: AtomicUsize::new(0),
+            dumps: Dumps::new(config.node.read_by_dump),
             config,
         };
         let config = &deployment.config;
@@ -89,6 +93,11 @@ impl Deployment {
             deployment.only = Some(deployment.node(&deployment.config.node.address));
         }
         deployment
+    }
+
+    /// Whether hashes can be read by DUMP.
+    pub(crate) fn dumps(&self) -> &Dumps {
+        &self.dumps
     }
 
     /// What the deployment is configured by.

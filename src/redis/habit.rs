@@ -5,7 +5,7 @@ pub(crate) const MOST_SKIPPED: u32 = 63;
 
 /// After each try in vain twice as many occasions are passed over as before, so that what never pays
 /// is tried some one time in 64.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Habit {
     /// How many occasions are still to be passed over.
     skip: u32,

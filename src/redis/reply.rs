@@ -3,6 +3,7 @@
 //! Nothing here copies: a bulk string is a range of the buffer it was read into. What is not
 //! complete yet is kept apart from what is wrong.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -61,7 +62,7 @@ const READ_BYTES: usize = 16 * 1024;
 
 /// Buffers of answers that are gone. A read of a thousand entities takes megabytes, and fetching
 /// those from the system and clearing them each time costs a tenth of the read.
-static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+static SPARE: Mutex<VecDeque<Vec<u8>>> = Mutex::new(VecDeque::new());
 
 /// How many buffers are kept, and how large: 32 MiB in all at the most.
 const SPARE_BUFFERS: usize = 8;
@@ -81,7 +82,7 @@ fn take_spare(room: usize) -> Option<Vec<u8>> {
         .enumerate()
         .filter(|(_, bytes)| fits(bytes))
         .min_by_key(|(_, bytes)| bytes.len())?;
-    Some(spare.swap_remove(place))
+    spare.remove(place)
 }
 
 impl Drop for ReplyBuffer {
@@ -90,10 +91,11 @@ impl Drop for ReplyBuffer {
         if !(READ_BYTES..=SPARE_BYTES).contains(&bytes.len()) {
             return;
         }
-        if let Ok(mut spare) = SPARE.try_lock()
-            && spare.len() < SPARE_BUFFERS
-        {
-            spare.push(bytes);
+        if let Ok(mut spare) = SPARE.try_lock() {
+            if spare.len() == SPARE_BUFFERS {
+                spare.pop_front();
+            }
+            spare.push_back(bytes);
         }
     }
 }
@@ -103,8 +105,11 @@ impl ReplyBuffer {
     #[must_use]
     pub fn new(expected: usize, limit: usize) -> Self {
         let limit = limit.min(u32::MAX as usize - 1);
-        // Room for the whole reply, so that the last read need not grow the buffer.
-        let room = (expected + expected / 16 + READ_BYTES).min(limit);
+        // Room for the whole reply, so that the last read need not grow the buffer; rounded up, for what is
+        // expected changes a little from read to read, and a spare buffer is to fit.
+        let room = expected + expected / 16 + READ_BYTES;
+        let grain = (room.next_power_of_two() / 16).max(READ_BYTES);
+        let room = room.next_multiple_of(grain).min(limit);
         Self {
             bytes: Vec::new(),
             room,
@@ -130,14 +135,7 @@ impl ReplyBuffer {
         if self.bytes.len().min(self.limit) - self.filled < READ_BYTES / 4 {
             let wanted = (self.filled + (self.filled / 2).max(READ_BYTES)).min(self.limit);
             if wanted <= self.filled {
-                return Err(Error::new(
-                    ErrorKind::Protocol,
-                    format!(
-                        "the replies are larger than max_reply_bytes = {}: ask for fewer entities \
-                         at once, or raise the limit",
-                        self.limit
-                    ),
-                ));
+                return Err(self.too_large());
             }
             self.bytes.resize(wanted.max(self.bytes.len()), 0);
         }
@@ -148,6 +146,34 @@ impl ReplyBuffer {
     /// Counts `n` bytes of the space as filled.
     pub fn advance(&mut self, n: usize) {
         self.filled = (self.filled + n).min(self.bytes.len()).min(self.limit);
+    }
+
+    /// Room for exactly `n` bytes that are not read but made of what was; an error when that is more than
+    /// the limit.
+    pub fn room(&mut self, n: usize) -> Result<&mut [u8]> {
+        let end = self.filled + n;
+        if end > self.limit {
+            return Err(self.too_large());
+        }
+        if self.bytes.is_empty() {
+            let room = self.room.max(end);
+            self.bytes = take_spare(room).unwrap_or_else(|| vec![0; room]);
+        } else if end > self.bytes.len() {
+            let more = self.filled / 2 + READ_BYTES;
+            self.bytes.resize((end + more).min(self.limit).max(end), 0);
+        }
+        Ok(&mut self.bytes[self.filled..end])
+    }
+
+    fn too_large(&self) -> Error {
+        Error::new(
+            ErrorKind::Protocol,
+            format!(
+                "the replies are larger than max_reply_bytes = {}: ask for fewer entities at once, or \
+                 raise the limit",
+                self.limit
+            ),
+        )
     }
 
     /// Puts bytes of our own, to which the limit of replies does not apply, behind those that came;

@@ -1,14 +1,16 @@
 //! Rows on their way: what to say for them, and what the replies mean. No I/O.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::refusal::Refusals;
+use super::restore::RestoreWriter;
 use super::rows::Rows;
 use super::script;
 use super::{Counts, Newest, WritePolicy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event_time::EventTime;
 use crate::redis::command::Commands;
+use crate::redis::reply::is_transient;
 use crate::redis::tree::Reply;
 
 /// The latest time at which Redis lets a field expire, in milliseconds: some in the year 10889.
@@ -23,6 +25,8 @@ enum Act {
     Confirm,
     /// It is not newer: renew the key's time to live.
     Renew,
+    /// Write it if its entity has nothing stored.
+    Create,
 }
 
 /// The rows of a batch that are not acknowledged yet.
@@ -34,6 +38,8 @@ pub struct Pending {
     left: Vec<usize>,
     /// What the next [`commands`](Self::commands) say, in their order; a part of `left`.
     acts: Vec<(usize, Act)>,
+    /// How many of the rows last asked about had no stored time.
+    unknown: usize,
     /// Whether an attempt may have written rows without our hearing of it.
     repeated: bool,
     /// Whether the script was gone when it was called: it goes with each row then, since it may be
@@ -50,6 +56,7 @@ impl Pending {
             acts: Vec::new(),
             rows,
             policy,
+            unknown: 0,
             repeated: false,
             unscripted: false,
         }
@@ -61,10 +68,72 @@ impl Pending {
         &self.rows.target().view
     }
 
-    /// Takes note that the last [`commands`](Self::commands) may have arrived, or not.
+    /// How many rows have no outcome yet.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.left.len()
+    }
+
+    /// How many of the rows last [decided](Self::decide) on had no stored time.
+    #[must_use]
+    pub fn unknown(&self) -> usize {
+        self.unknown
+    }
+
+    /// Takes note that the last [`commands`](Self::commands) or [`creations`](Self::creations) may
+    /// have arrived, or not.
     pub fn repeat(&mut self) {
         self.repeated = true;
         self.acts.clear();
+    }
+
+    /// Commands that write the rows left as those of entities of which nothing is stored, where rows
+    /// can be sent so. They do nothing where something is.
+    pub fn creations(&mut self) -> Commands {
+        self.acts.clear();
+        let mut out = Commands::default();
+        if !self.rows.has_distinct_fields() {
+            return out;
+        }
+        let mut writer = RestoreWriter::new(self.policy.key_ttl);
+        let mut time = Vec::with_capacity(16);
+        // Entities of whose rows one is sent later: those after it must not come before it.
+        let mut later: HashSet<&[u8]> = HashSet::new();
+        for &row in &self.left {
+            let key = self.rows.key(row);
+            if !later.is_empty() && later.contains(key) {
+                continue;
+            }
+            time.clear();
+            self.rows.time(row).write(&mut time);
+            if writer.write(&self.rows, row, &time, &mut out) {
+                self.acts.push((row, Act::Create));
+            } else {
+                later.insert(key);
+            }
+        }
+        out
+    }
+
+    /// Takes the replies to [`creations`](Self::creations) in: rows that were written are counted
+    /// and leave; all others stay. `again` tells that the server may have run the commands twice.
+    /// Gives whether it takes such commands.
+    pub fn created(&mut self, replies: &[Reply], again: bool, counts: &mut Counts) -> bool {
+        self.repeated |= again;
+        let mut understood = true;
+        let mut settled = Vec::with_capacity(replies.len());
+        for ((row, _), reply) in std::mem::take(&mut self.acts).into_iter().zip(replies) {
+            match reply {
+                Reply::Error(words) => {
+                    understood &= words.starts_with("BUSYKEY") || is_transient(words);
+                }
+                _ => settled.push(row),
+            }
+        }
+        counts.written += settled.len() as u64;
+        counts.replies += settled.len() as u64;
+        self.settle(&settled, counts);
+        understood
     }
 
     /// Whether [`questions`](Self::questions) have to be answered before there are commands.
@@ -98,6 +167,8 @@ impl Pending {
             return Ok(());
         }
         let stored = self.stored_times(stored)?;
+        let none = EventTime::default();
+        self.unknown = stored.iter().filter(|time| **time == none).count();
         let renews = self.policy.renew_skipped && self.policy.key_ttl.is_some();
         let lives = self.policy.key_ttl.is_some() || self.policy.field_ttl.is_some();
         let mut newest: HashMap<&[u8], i128, foldhash::fast::FixedState> =
@@ -181,7 +252,7 @@ impl Pending {
             out.argument(b"FIELDS");
             out.argument((width + 1).to_string().as_bytes());
             out.argument(field);
-            for field in self.rows.fields(row) {
+            for (field, _) in self.rows.named_cells(row) {
                 out.argument(field);
             }
             out.end();
@@ -301,6 +372,7 @@ impl Pending {
             Act::Write => 1 + key + fields,
             Act::Confirm => key + fields,
             Act::Renew => key,
+            Act::Create => 1,
         }
     }
 

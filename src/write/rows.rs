@@ -68,6 +68,8 @@ pub struct Rows {
     cell_ends: Vec<usize>,
     /// How many cells each row has.
     widths: Vec<u32>,
+    /// Whether it is known that no row names a hash field twice.
+    distinct: bool,
 }
 
 impl Rows {
@@ -82,7 +84,20 @@ impl Rows {
             cells: Vec::with_capacity(rows * row_bytes),
             cell_ends: Vec::with_capacity(rows),
             widths: Vec::with_capacity(rows),
+            distinct: false,
         }
+    }
+
+    /// The same, of rows that are known not to name a hash field twice, or not known to.
+    #[must_use]
+    pub fn of_distinct_fields(self, distinct: bool) -> Self {
+        Self { distinct, ..self }
+    }
+
+    /// Whether it is known that no row names a hash field twice.
+    #[must_use]
+    pub fn has_distinct_fields(&self) -> bool {
+        self.distinct
     }
 
     /// The view that the rows belong to.
@@ -127,18 +142,21 @@ impl Rows {
         self.widths[row] as usize
     }
 
-    /// The hash fields of a row's cells.
-    pub fn fields(&self, row: usize) -> impl Iterator<Item = &[u8]> {
+    /// The cells of a row: hash fields and their values.
+    pub fn named_cells(&self, row: usize) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut rest = self.cells(row);
         std::iter::from_fn(move || {
+            // `$4`, the field, `$` and the value's length, the value; each ends its line.
             let field = rest.get(4..8)?;
-            let value = &rest[10..];
-            let line = value.iter().position(|&byte| byte == b'\n')?;
-            let length = value[1..line - 1]
-                .iter()
-                .fold(0, |n, digit| n * 10 + usize::from(digit - b'0'));
-            rest = &value[line + 1 + length + 2..];
-            Some(field)
+            let mut at = 11;
+            let mut length = 0;
+            while let digit @ b'0'..=b'9' = rest[at] {
+                length = 10 * length + usize::from(digit - b'0');
+                at += 1;
+            }
+            let value = &rest[at + 2..at + 2 + length];
+            rest = &rest[at + 2 + length + 2..];
+            Some((field, value))
         })
     }
 
@@ -198,7 +216,7 @@ fn span(ends: &[usize], row: usize) -> Range<usize> {
 }
 
 /// The hash field of a feature, as a RESP bulk string.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct FieldName([u8; 10]);
 
 impl FieldName {
@@ -277,7 +295,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fields_of_a_row_are_found_again() {
+    fn the_cells_of_a_row_are_found_again() {
         let mut builder = RowBuilder::new(Target::new("v", "p", KeyVersion::V3));
         let long = vec![b'\n'; 300];
         let features = [("a", &b""[..]), ("b", b"0123456789"), ("c", &long)];
@@ -293,7 +311,9 @@ mod tests {
         let rows = builder.finish();
         assert_eq!(rows.width(0), 3);
         let expected = ["a", "b", "c"].map(|feature| feature_field("v", feature));
-        assert!(rows.fields(0).eq(expected.iter().map(|field| &field[..])));
+        let expected =
+            (expected.iter().zip(features)).map(|(field, (_, value))| (&field[..], value));
+        assert!(rows.named_cells(0).eq(expected));
         assert_eq!(rows.target().entity(rows.key(0)), "id=1");
         assert_eq!(rows.target().entity(b"\x01\xff"), "\"\\x01\\xff\"");
     }

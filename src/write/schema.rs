@@ -1,5 +1,6 @@
 //! Record batches into rows.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, BinaryArray, RecordBatch};
@@ -13,6 +14,8 @@ use crate::value::{FeastType, encode, is_null_cell};
 /// Rows that are encoded at once at the most: their columns' cells stay in the cache until the rows
 /// have taken theirs.
 const BLOCK_ROWS: usize = 4096;
+/// Rows that are encoded to begin with, which tell how long the next ones are.
+const FIRST_ROWS: usize = 512;
 /// Bytes of cells that make a batch large enough to be sent.
 const BLOCK_BYTES: usize = 2 << 20;
 
@@ -62,6 +65,8 @@ pub struct RowSchema {
     writer: EntityKeyWriter,
     times: EventTimes,
     features: Vec<(FeatureSource, FieldName)>,
+    /// Whether each feature has a hash field of its own.
+    distinct: bool,
     partial: Partial,
 }
 
@@ -77,18 +82,20 @@ impl RowSchema {
     ) -> Result<Self> {
         let names: Vec<&str> = keys.iter().map(|key| key.join_key.as_str()).collect();
         let writer = EntityKeyWriter::new(&names, target.version, target.project.as_bytes())?;
-        let features = features
+        let features: Vec<_> = features
             .into_iter()
             .map(|feature| {
                 let field = FieldName::new(&target.view, &feature.name);
                 (feature, field)
             })
             .collect();
+        let fields: HashSet<FieldName> = features.iter().map(|(_, field)| *field).collect();
         Ok(Self {
             target: Arc::new(target),
             keys,
             writer,
             times,
+            distinct: fields.len() == features.len(),
             features,
             partial,
         })
@@ -106,7 +113,7 @@ impl RowSchema {
     ) -> Result<()> {
         let columns = self.bind(batch)?;
         let mut start = 0;
-        let mut block = BLOCK_ROWS.min(512);
+        let mut block = FIRST_ROWS;
         while start < batch.num_rows() {
             let length = block.min(batch.num_rows() - start);
             let rows = columns.rows(self, start, length)?;
@@ -212,7 +219,8 @@ impl BoundColumns<'_> {
             .iter()
             .map(|(_, cells)| cells.values().len() + 18 * length)
             .sum();
-        let mut rows = Rows::with_capacity(schema.target.clone(), length, bytes / length);
+        let mut rows = Rows::with_capacity(schema.target.clone(), length, bytes / length)
+            .of_distinct_fields(schema.distinct);
         for (row, time) in times.into_iter().enumerate() {
             rows.begin_row(&schema.writer, &keys, row, time);
             for (field, cells) in &cells {

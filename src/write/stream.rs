@@ -1,7 +1,8 @@
 //! Any number of batches, written in their order by a thread while the next one is encoded.
 //!
 //! The commands that write a batch and the questions about the next one go out together, so that
-//! Redis is never idle while rows come. When something goes wrong the batches are taken one by one
+//! Redis is never idle while rows come. While rows are of entities that Redis has nothing of, they
+//! are sent without a question. When something goes wrong the batches are taken one by one
 //! until it is over: the times that are stored are read again, so that no row is written twice in
 //! a way that shows.
 
@@ -11,7 +12,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::batch::{check_server, drive, exchange, of_view, told};
-use super::line::{Line as _, OwnLine, SharedLine};
+use super::line::{Answers, Line as _, OwnLine, SharedLine};
+use super::newcomers::Newcomers;
 use super::pending::Pending;
 use super::queue::Queue;
 use super::retry::Retry;
@@ -22,7 +24,6 @@ use crate::redis::Deadline;
 use crate::redis::command::Commands;
 use crate::redis::connection::Interrupt;
 use crate::redis::deployment::Deployment;
-use crate::redis::tree::Reply;
 
 /// Batches that wait for the writer.
 const QUEUED: usize = 2;
@@ -35,6 +36,7 @@ const GRACE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct WriteStream {
     shared: Arc<Shared>,
+    policy: WritePolicy,
     /// The thread, until it is known to have ended.
     writer: Mutex<Option<JoinHandle<()>>>,
     /// The process whose writer it is.
@@ -43,9 +45,20 @@ pub struct WriteStream {
 
 #[derive(Debug)]
 struct Shared {
-    queue: Queue<Rows>,
+    queue: Queue<Parcel>,
+    /// Whether rows are likely to be sent as those of new entities.
+    creating: AtomicBool,
     progress: Mutex<Progress>,
     cancelled: AtomicBool,
+}
+
+/// Rows on their way to the writer.
+#[derive(Debug)]
+struct Parcel {
+    rows: Pending,
+    /// Their [creations](Pending::creations), if these were likely to be needed: made by the thread
+    /// that encodes, while Redis is busy with the rows before.
+    creations: Option<Commands>,
 }
 
 #[derive(Debug, Default)]
@@ -86,14 +99,15 @@ impl WriteStream {
         check_server(policy, &mut line, interrupt)?;
         let shared = Arc::new(Shared {
             queue: Queue::new(QUEUED),
+            creating: AtomicBool::new(false),
             progress: Mutex::default(),
             cancelled: AtomicBool::new(false),
         });
         let writer = Writer {
             shared: shared.clone(),
             line: OwnLine::new(deployment),
-            policy,
             retry: Retry::new(retry_window, Deadline::NEVER),
+            newcomers: Newcomers::new(policy),
             counts: Counts::default(),
         };
         let thread = std::thread::Builder::new().name("feast-rs-write".to_owned());
@@ -105,6 +119,7 @@ impl WriteStream {
         })?;
         Ok(Self {
             shared,
+            policy,
             writer: Mutex::new(Some(writer)),
             owner: std::process::id(),
         })
@@ -116,7 +131,11 @@ impl WriteStream {
     /// That of rows handed over earlier, and `interrupt`'s.
     pub fn push(&self, rows: Rows, interrupt: Interrupt<'_>) -> Result<()> {
         self.check_owner()?;
-        match self.shared.queue.push(rows, interrupt)? {
+        let mut rows = Pending::new(rows, self.policy);
+        let creating = self.shared.creating.load(Ordering::Relaxed);
+        let creations = creating.then(|| rows.creations());
+        let parcel = Parcel { rows, creations };
+        match self.shared.queue.push(parcel, interrupt)? {
             None => Ok(()),
             Some(_) => Err(self.failure()),
         }
@@ -212,8 +231,8 @@ fn aborted() -> Error {
 struct Writer {
     shared: Arc<Shared>,
     line: OwnLine,
-    policy: WritePolicy,
     retry: Retry,
+    newcomers: Newcomers,
     counts: Counts,
 }
 
@@ -237,25 +256,29 @@ impl Writer {
             Ok(())
         };
         let mut decided: Option<Pending> = None;
-        while let Some(rows) = shared.queue.pop() {
+        while let Some(Parcel { rows, creations }) = shared.queue.pop() {
             let first = self.counts.read == 0;
-            self.counts.read += rows.len() as u64;
-            let mut next = Pending::new(rows, self.policy);
+            self.counts.read += rows.left() as u64;
+            let mut next = rows;
             if first {
                 let connected = self.connect(&interrupt);
                 connected.map_err(|error| of_view(error, &next))?;
             }
-            if next.asks() {
+            if self.newcomers.tries() {
+                self.write_decided(decided.take(), &interrupt)?;
+                self.create(next, creations, &interrupt)?;
+            } else if next.asks() {
                 decided = self.write_and_ask(decided, next, &interrupt)?;
             } else {
                 self.drive(&mut next, &interrupt)?;
+                self.newcomers.unasked();
             }
+            let creating = self.newcomers.are_expected();
+            shared.creating.store(creating, Ordering::Relaxed);
             shared.progress().counts = self.counts;
         }
         interrupt()?;
-        if let Some(mut last) = decided {
-            self.write_decided(&mut last, &interrupt)?;
-        }
+        self.write_decided(decided, &interrupt)?;
         shared.progress().counts = self.counts;
         Ok(())
     }
@@ -271,31 +294,19 @@ impl Writer {
     }
 
     /// Writes the rows decided on and asks about the next ones in one exchange; gives the next ones
-    /// back, decided on, or nothing if they are written already.
+    /// back, decided on, or nothing if they are written already: after a failure, or as those of new
+    /// entities.
     fn write_and_ask(
         &mut self,
         decided: Option<Pending>,
         mut next: Pending,
         interrupt: Interrupt<'_>,
     ) -> Result<Option<Pending>> {
-        let mut commands = Commands::default();
-        let due = decided
-            .as_ref()
-            .map_or(0, |rows| rows.commands(&mut commands));
+        let (mut commands, due) = commands_of(decided.as_ref());
         next.questions(&mut commands);
         let outcome = exchange(&commands, &mut self.line, &mut self.counts, interrupt);
-        let mut settled = true;
-        if let Some(mut rows) = decided {
-            let written = match &outcome {
-                Ok(answers) => self.acknowledge(&mut rows, &answers.replies[..due]),
-                Err(error) => {
-                    rows.repeat();
-                    Err(error.clone())
-                }
-            };
-            settled = written.is_ok();
-            self.recover(&mut rows, written, interrupt)?;
-        }
+        let settled = self.acknowledge(decided, &outcome, due, interrupt)?;
+        let asked = next.left();
         let decision = match outcome {
             Ok(answers) if settled => next
                 .decide(&answers.replies[due..], &mut self.counts)
@@ -307,6 +318,10 @@ impl Writer {
         match decision {
             Ok(()) => {
                 self.retry.succeed();
+                self.newcomers.asked(asked, next.unknown());
+                if self.newcomers.tries() {
+                    return self.create(next, None, interrupt).map(|()| None);
+                }
                 Ok(Some(next))
             }
             Err(error) => {
@@ -317,23 +332,68 @@ impl Writer {
     }
 
     /// Writes rows that were decided on.
-    fn write_decided(&mut self, rows: &mut Pending, interrupt: Interrupt<'_>) -> Result<()> {
-        let mut commands = Commands::default();
-        rows.commands(&mut commands);
+    fn write_decided(&mut self, decided: Option<Pending>, interrupt: Interrupt<'_>) -> Result<()> {
+        let (commands, due) = commands_of(decided.as_ref());
         let outcome = exchange(&commands, &mut self.line, &mut self.counts, interrupt);
-        let written = match outcome {
-            Ok(answers) => self.acknowledge(rows, &answers.replies),
-            Err(error) => {
-                rows.repeat();
-                Err(error)
-            }
-        };
-        self.recover(rows, written, interrupt)
+        self.acknowledge(decided, &outcome, due, interrupt)
+            .map(|_| ())
     }
 
-    fn acknowledge(&mut self, rows: &mut Pending, replies: &[Reply]) -> Result<()> {
-        rows.acknowledge(replies, false, &mut self.counts)
-            .map_err(|error| self.line.deployment().located(error))
+    /// Writes rows as those of new entities, then those of them whose entities are not.
+    fn create(
+        &mut self,
+        mut rows: Pending,
+        creations: Option<Commands>,
+        interrupt: Interrupt<'_>,
+    ) -> Result<()> {
+        let creations = creations.unwrap_or_else(|| rows.creations());
+        let tried = rows.left();
+        match exchange(&creations, &mut self.line, &mut self.counts, interrupt) {
+            Ok(answers) => {
+                self.retry.succeed();
+                if !rows.created(&answers.replies, answers.again, &mut self.counts) {
+                    self.newcomers.rule_out();
+                }
+                let new = tried - rows.left();
+                self.newcomers.tried(tried, creations.len(), new);
+                if rows.left() > 0 {
+                    self.drive(&mut rows, interrupt)?;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                rows.repeat();
+                // Some proxies hang up at a command that they do not know.
+                self.newcomers.tried(tried, creations.len(), 0);
+                self.recover(&mut rows, Err(error), interrupt)
+            }
+        }
+    }
+
+    /// Takes what came of the commands of rows that were decided on, the first `due` replies, and goes
+    /// on until they are written. Gives whether that was at once.
+    fn acknowledge(
+        &mut self,
+        decided: Option<Pending>,
+        outcome: &Result<Answers>,
+        due: usize,
+        interrupt: Interrupt<'_>,
+    ) -> Result<bool> {
+        let Some(mut rows) = decided else {
+            return Ok(true);
+        };
+        let written = match outcome {
+            Ok(answers) => rows
+                .acknowledge(&answers.replies[..due], false, &mut self.counts)
+                .map_err(|error| self.line.deployment().located(error)),
+            Err(error) => {
+                rows.repeat();
+                Err(error.clone())
+            }
+        };
+        let settled = written.is_ok();
+        self.recover(&mut rows, written, interrupt)?;
+        Ok(settled)
     }
 
     /// Goes on after a failure that may pass, with the rows that are left.
@@ -363,6 +423,13 @@ impl Writer {
             interrupt,
         )
     }
+}
+
+/// The commands that write rows decided on, and how many replies are due to them.
+fn commands_of(decided: Option<&Pending>) -> (Commands, usize) {
+    let mut commands = Commands::default();
+    let due = decided.map_or(0, |rows| rows.commands(&mut commands));
+    (commands, due)
 }
 
 struct Closing(Arc<Shared>);

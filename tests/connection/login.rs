@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::faults::hear;
 use crate::redis_server::certificates::Certificates;
+use crate::redis_server::cluster::node;
 use crate::redis_server::replies::Reply;
 use crate::redis_server::{RedisServer, ask, ask_async};
 use crate::{fails, large_pipeline, ping, pong, pool_at, runtime};
@@ -307,7 +308,7 @@ fn a_replica_is_read_from_when_it_has_data() {
 #[test]
 fn a_node_of_a_cluster_is_read_from() {
     let settings = json!({"redis_type": "redis_cluster", "read_from": "replica"});
-    let node = RedisServer::start(&["--cluster-enabled", "yes"]);
+    let node = node(&[]);
     assert_eq!(ping(&node.pool(settings.clone())).unwrap(), pong());
     let (kind, message, _) = fails(&RedisServer::start(&[]).pool(settings), 1000);
     assert_eq!(kind, ErrorKind::Server);

@@ -21,6 +21,7 @@ pub(super) const HEEDED: &[&str] = &[
     "max_pending_bytes",
     "max_reply_bytes",
     "password",
+    "read_by_dump",
     "read_from",
     "read_from_replicas",
     "redis_pool_size",

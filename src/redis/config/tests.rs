@@ -55,6 +55,7 @@ fn defaults() {
     assert_eq!(config.request_timeout, Some(Duration::from_secs(10)));
     assert_eq!((config.pool_size, config.max_reply_bytes), (64, 1 << 30));
     assert_eq!(config.busy_poll, Duration::from_micros(100));
+    assert!(config.read_by_dump);
 }
 
 #[test]
@@ -163,7 +164,8 @@ fn parameters_mean_the_same_in_every_form() {
     let parameters = json!({
         "db": 3, "ssl": true, "ssl_cert_reqs": "none", "socket_timeout": 0.25,
         "socket_connect_timeout": 2, "redis_pool_size": 50, "tcp_keepalive": false,
-        "request_timeout_ms": 1500, "write_timeout_ms": 700, "max_reply_bytes": 1000, "busy_poll_us": 7, "username": "u",
+        "request_timeout_ms": 1500, "write_timeout_ms": 700, "max_reply_bytes": 1000, "busy_poll_us": 7, "read_by_dump": false,
+        "username": "u",
         "password": "p", "client_name": "c",
     });
     let pairs = |separator: &str| {
@@ -200,6 +202,7 @@ fn parameters_mean_the_same_in_every_form() {
         assert_eq!(config.write_timeout, Some(Duration::from_millis(700)));
         assert_eq!(config.max_reply_bytes, 1000);
         assert_eq!(config.busy_poll, Duration::from_micros(7));
+        assert!(!config.read_by_dump);
         assert_eq!(config.client_name.as_deref(), Some("c"));
         let login = config.credentials.written().unwrap();
         assert_eq!(
