@@ -15,7 +15,7 @@ from pathlib import Path
 from .deployments import measure_deployments
 from .gil import measure_gil
 from .ingest import measure_ingest
-from .materialize import measure_materialize, measure_peaks
+from .materialize import measure_materialize, measure_peaks, measure_updates
 from .memory import MemoryFigure, measure_memory
 from .reads import ReadResult, measure_read
 from .report import RESULTS, Report, to_markdown, write
@@ -149,6 +149,9 @@ def _run_writes(
         result = measure_materialize(server, directory, table, scale, rounds)
         report.writes.append(result)
         say(f"  {result.faster:.1f} times faster than stock, {result.over_floor:.2f} of the floor")
+    if "writes" in chosen.only:
+        say(f"Materializing {MIXED.name} over older rows")
+        report.writes.append(measure_updates(server, directory, MIXED, scale, rounds))
     if "ingest" in chosen.only:
         say("Single batches")
         report.ingest = measure_ingest(server, directory, 10 if chosen.quick else 100)

@@ -22,8 +22,8 @@ from .server import Server
 from .write_stores import OUR_STORE, PUSH, STOCK_STORE, VIEW, open_store
 from .write_tables import MIXED, TIME
 
-# Calls of one store in a row, as a stream worker makes them. The first of them may have to make
-# views anew, since Feast keeps those of one state of the registry, and stock's push reads it again.
+# Calls of one store in a row, as a stream worker makes them. Feast keeps the views of one registry
+# in a process, so the first of them has to make them anew after another store's.
 _TURN = 4
 BATCH_BAR, PUSH_BAR = 2.0, 5.0
 
@@ -87,9 +87,6 @@ def measure_ingest(server: Server, directory: Path, rounds: int) -> list[IngestR
         kind: open_store(settings, server.address, place / kind, MIXED, Path("/none"))
         for kind, settings in kinds.items()
     }
-    # As in the races of reads: Feast keeps one registry's views in a process, and stores that take
-    # turns with registries of their own would each parse them at every call.
-    stores["stock"]._registry = stores["ours"].registry
     view = stores["ours"].get_feature_view(VIEW)
     keys = {field.name: field.dtype.to_value_type() for field in view.entity_columns}
     rows = _convert_arrow_to_proto(MIXED.batch(0, 10_000).to_batches()[0], view, keys)

@@ -67,9 +67,13 @@ def digest(server: Server) -> str:
     return str(server.client.execute_command("DEBUG", "DIGEST"))
 
 
-def _timed(store: FeatureStore, server: Server, rows: int) -> tuple[float, float]:
-    """Seconds, and microseconds of Redis for a row, to materialize into the emptied server."""
-    server.client.flushall()
+def _timed(
+    store: FeatureStore, server: Server, rows: int, *, empty: bool = True
+) -> tuple[float, float]:
+    """Seconds, and microseconds of Redis for a row, to materialize. The server is emptied first,
+    or has a row of each entity."""
+    if empty:
+        server.client.flushall()
     before = server.load()
     start = time.perf_counter()
     materialize(store)
@@ -79,6 +83,26 @@ def _timed(store: FeatureStore, server: Server, rows: int) -> tuple[float, float
     if stored != rows:
         raise SystemExit(f"{stored} of {rows} rows were stored")
     return taken, spent
+
+
+def _result(
+    name: str,
+    rows: int,
+    stock_rows: int,
+    stock: float,
+    times: dict[str, list[float]],
+    costs: dict[str, list[float]],
+) -> MaterializeResult:
+    """The medians of the seconds of each policy and the floor, and of Redis' time a row."""
+    return MaterializeResult(
+        name,
+        rows,
+        stock_rows,
+        stock,
+        rows / median(times["floor"]),
+        {policy: rows / median(times[policy]) for policy in costs},
+        {policy: median(spent) for policy, spent in costs.items()},
+    )
 
 
 def measure_materialize(
@@ -115,15 +139,47 @@ def measure_materialize(
             times[name].append(taken)
             costs[name].append(spent)
         times["floor"].append(floor())
-    return MaterializeResult(
-        table.name,
-        rows,
-        stock_rows,
-        stock_rows / stock_seconds,
-        rows / median(times["floor"]),
-        {name: rows / median(times[name]) for name in ours},
-        {name: median(costs[name]) for name in ours},
-    )
+    return _result(table.name, rows, stock_rows, stock_rows / stock_seconds, times, costs)
+
+
+def measure_updates(
+    server: Server, directory: Path, table: WriteTable, scale: float, rounds: int
+) -> MaterializeResult:
+    """The same where Redis has an older row of each entity, as an hourly task finds it."""
+    name = f"{table.name}, over older rows"
+    rows, stock_rows = int(table.rows * scale), int(table.stock_rows * scale) // 10
+    place = directory / "updates"
+    place.mkdir()
+    path = place / "rows.parquet"
+    stock = open_store(STOCK_STORE, server.address, place / "stock", table, path)
+    ours = {
+        policy: open_store(OUR_STORE, server.address, place / policy, table, path, **settings)
+        for policy, settings in POLICIES.items()
+    }
+    digests, stock_seconds = set(), 0.0
+    for store in (ours["compared"], stock):
+        table.write_parquet(path, stock_rows)
+        _timed(ours["compared"], server, stock_rows)
+        table.write_parquet(path, stock_rows, hours=1)
+        stock_seconds, _ = _timed(store, server, stock_rows, empty=False)
+        digests.add(digest(server))
+    if len(digests) != 1:
+        raise SystemExit(f"{name}: feast-rs and stock Feast stored different bytes")
+    table.write_parquet(path, rows)
+    _timed(ours["compared"], server, rows)
+    floor = BareWrite(server)
+    times: dict[str, list[float]] = {policy: [] for policy in (*ours, "floor")}
+    costs: dict[str, list[float]] = {policy: [] for policy in ours}
+    hours = 0
+    for _ in range(rounds):
+        for policy, store in ours.items():
+            hours += 1
+            table.write_parquet(path, rows, hours)
+            taken, spent = _timed(store, server, rows, empty=False)
+            times[policy].append(taken)
+            costs[policy].append(spent)
+        times["floor"].append(floor(empty=False))
+    return _result(name, rows, stock_rows, stock_rows / stock_seconds, times, costs)
 
 
 def _peak(pipe: Connection, directory: Path, address: str, table: WriteTable, rows: int) -> None:

@@ -88,7 +88,7 @@ class Server:
     def hashes_read(self) -> int:
         """How many hashes clients have read so far, whole or in part."""
         commands = self.client.info("commandstats")
-        names = ("cmdstat_hgetall", "cmdstat_hmget")
+        names = ("cmdstat_dump", "cmdstat_hgetall", "cmdstat_hmget")
         return sum(int(commands[name]["calls"]) for name in names if name in commands)
 
 

@@ -21,7 +21,8 @@ class BareWrite:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._commands = bytearray()
-        self._reply_bytes = 0
+        # Redis answers how many fields are new.
+        self._new_bytes = 0
         self.rows = 0
         keys: list[bytes] = []
         for key in server.client.scan_iter(count=_PIPELINE):
@@ -38,19 +39,21 @@ class BareWrite:
             for key, fields in zip(keys, pipe.execute(), strict=True):
                 pairs = [part for pair in fields.items() for part in pair]
                 self._commands += command(b"HSET", key, *pairs)
-                self._reply_bytes += len(b":%d\r\n" % len(fields))
+                self._new_bytes += len(b":%d\r\n" % len(fields))
                 self.rows += 1
 
-    def __call__(self) -> float:
-        """Writes to the emptied server; returns the seconds."""
-        self._server.client.flushall()
+    def __call__(self, *, empty: bool = True) -> float:
+        """Writes to the server, which is emptied or has these keys; returns the seconds."""
+        if empty:
+            self._server.client.flushall()
+        due = self._new_bytes if empty else len(b":0\r\n") * self.rows
         with self._server.connect() as sock:
             sender = threading.Thread(target=sock.sendall, args=(self._commands,))
             buffer = bytearray(_CHUNK)
             start = time.perf_counter()
             sender.start()
             received = 0
-            while received < self._reply_bytes:
+            while received < due:
                 more = sock.recv_into(buffer)
                 if not more:
                     raise ConnectionError("The server closed the connection")

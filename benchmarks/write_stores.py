@@ -20,6 +20,7 @@ OUR_STORE: dict[str, Any] = {
     "online_store": {"type": "feast_rs.RedisOnlineStore"},
     "batch_engine": {"type": "feast_rs.StreamingComputeEngine"},
     "provider": "feast_rs.ArrowProvider",
+    "registry": {"registry_store_type": "feast_rs.FileRegistryStore"},
 }
 
 
@@ -30,11 +31,15 @@ def open_store(
     same for all, so that what they store can be compared."""
     directory.mkdir(parents=True, exist_ok=True)
     online_store = {**kind["online_store"], "connection_string": address, **more}
-    config = {"provider": "local", **kind, "online_store": online_store}
+    registry = {
+        "path": str(directory / "registry.db"),
+        "registry_type": "file",
+        **kind.get("registry", {}),
+    }
+    config = {"provider": "local", **kind, "online_store": online_store, "registry": registry}
     store = FeatureStore(
         config=RepoConfig(
             project="bench",
-            registry={"path": str(directory / "registry.db"), "registry_type": "file"},
             entity_key_serialization_version=3,
             offline_store={"type": "file"},
             **config,

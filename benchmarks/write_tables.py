@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,14 @@ class WriteTable:
     rows: int
     stock_rows: int
 
-    def batch(self, start: int, rows: int) -> pa.Table:
-        """Rows of the entities from `start` on; the same each time."""
+    def batch(self, start: int, rows: int, hours: int = 0) -> pa.Table:
+        """Rows of the entities from `start` on; the same each time. `hours` later each entity has
+        other features."""
         random = np.random.default_rng(start)
-        first = int(START.timestamp() * 1e6)
+        first = int((START + timedelta(hours=hours)).timestamp() * 1e6)
         times = first + random.integers(0, 20 * 86_400 * 1_000_000, rows)
+        if hours:
+            random = np.random.default_rng([start, hours])
         return pa.table(
             {
                 KEY: pa.array(np.arange(start, start + rows)),
@@ -47,11 +50,11 @@ class WriteTable:
             }
         )
 
-    def write_parquet(self, path: Path, rows: int) -> None:
+    def write_parquet(self, path: Path, rows: int, hours: int = 0) -> None:
         """A Parquet file of that many rows, in row groups of 100,000."""
         with pq.ParquetWriter(path, self.batch(0, 1).schema) as writer:
             for start in range(0, rows, _ROW_GROUP):
-                writer.write_table(self.batch(start, min(_ROW_GROUP, rows - start)))
+                writer.write_table(self.batch(start, min(_ROW_GROUP, rows - start), hours))
 
 
 def _words(random: np.random.Generator, rows: int, prefix: str, count: int) -> pa.Array:
