@@ -36,10 +36,14 @@ mod cost {
 const LISTPACK_VALUE: usize = 64;
 /// The same for the number of fields (`hash-max-listpack-entries`).
 const LISTPACK_ENTRIES: f32 = 512.0;
-/// The fewest fields of a hash for which DUMP pays by more than its trouble, and the share of the cost of
-/// HGETALL that it may have at the most.
+/// The fewest fields of a hash for which DUMP pays by more than its trouble.
 const DUMPED_PAIRS: f32 = 32.0;
-const DUMPED_SHARE: f32 = 0.95;
+/// The share of the cost of HGETALL that DUMP may have at the most: what the server packs has to be
+/// unpacked here.
+const DUMPED_SHARE: f32 = 0.8;
+/// The same where so many bytes come that they are unpacked while the server is busy with the rest.
+const DUMPED_SHARE_OF_MANY: f32 = 0.95;
+const MANY_BYTES: f32 = 512.0 * 1024.0;
 /// How much a new sample moves the estimate.
 const LEARNING: f32 = 0.25;
 /// What probing may add to the cost of reading.
@@ -116,12 +120,18 @@ impl Estimate {
         self.bytes - 2.0 * self.pairs
     }
 
-    /// Whether a DUMP costs less than an HGETALL.
-    fn dump_pays(&self) -> bool {
+    /// Whether DUMPs of so many hashes cost less than HGETALLs.
+    fn dump_pays(&self, entities: usize) -> bool {
+        let many = entities as f32 * self.bytes >= MANY_BYTES;
+        let share = if many {
+            DUMPED_SHARE_OF_MANY
+        } else {
+            DUMPED_SHARE
+        };
         let dump = cost::DUMP + self.listpack() * cost::DUMPED_BYTE;
         (DUMPED_PAIRS..=LISTPACK_ENTRIES).contains(&self.pairs)
             && self.long_share < 0.01
-            && dump <= self.hgetall() * DUMPED_SHARE
+            && dump <= self.hgetall() * share
     }
 
     fn hmget(&self, fields: f32) -> f32 {
@@ -204,7 +214,7 @@ impl HashShape {
         };
         let (whole, some) = (estimate.hgetall(), estimate.hmget(fields as f32));
         if whole <= some {
-            let dump_pays = estimate.dump_pays();
+            let dump_pays = estimate.dump_pays(entities);
             let mut retrieval = Retrieval::HGetAll;
             let mut bytes = estimate.bytes + estimate.pairs * 8.0;
             if dump_pays && dumps {
@@ -305,7 +315,7 @@ mod tests {
 
     #[test]
     fn wide_hashes_of_short_values_are_dumped_where_that_is_possible() {
-        let shape = learned(364, 364 * 20, 364 * 10, 0);
+        let shape = learned(364, 364 * 18, 364 * 8, 0);
         let choice = shape.choose(364, 500, true);
         assert_eq!(choice.retrieval, Retrieval::Dump);
         let choice = shape.choose(364, 500, false);
@@ -316,7 +326,7 @@ mod tests {
         for other in [
             learned(11, 11 * 20, 11 * 10, 0),
             learned(364, 364 * 60, 364 * 50, 0),
-            learned(364, 364 * 20, 364 * 10, 1),
+            learned(364, 364 * 18, 364 * 8, 1),
             learned(1000, 1000 * 20, 1000 * 10, 0),
         ] {
             // More fields than are stored, so that none of them is cheaper to read by HMGET.
@@ -329,15 +339,23 @@ mod tests {
     }
 
     #[test]
+    fn hashes_of_which_dump_saves_little_are_dumped_where_there_are_many() {
+        let shape = learned(55, 55 * 19, 55 * 9, 0);
+        let retrieval = |entities| shape.choose(55, entities, true).retrieval;
+        assert_eq!(retrieval(100), Retrieval::HGetAll);
+        assert_eq!(retrieval(1000), Retrieval::Dump);
+    }
+
+    #[test]
     fn what_dump_does_not_tell_of_is_dumped_ever_less_often() {
-        let shape = learned(364, 364 * 20, 364 * 10, 0);
+        let shape = learned(364, 364 * 18, 364 * 8, 0);
         let mut dumps = 0;
         for _ in 0..1000 {
             let dumped = shape.choose(364, 1, true).retrieval == Retrieval::Dump;
             dumps += usize::from(dumped);
             shape.learn(&ShapeSample {
                 undumped: usize::from(dumped),
-                ..sample(364, 364 * 20, 364 * 10, 0)
+                ..sample(364, 364 * 18, 364 * 8, 0)
             });
         }
         assert!((15..30).contains(&dumps), "{dumps}");

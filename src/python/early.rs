@@ -29,6 +29,9 @@ const VALUES: usize = 1024;
 const BYTES: usize = 16 * 1024;
 const PART: usize = 12;
 
+/// So many columns' values are brought into the cache at once.
+const WARM_COLUMNS: usize = 8;
+
 /// No more bytes than this in a block: they are to be in the cache still.
 const BLOCK_BYTES: usize = 384 * 1024;
 
@@ -219,9 +222,13 @@ impl Making {
         let failed = |_: usize, _: &dyn fmt::Display| PyNotImplementedError::new_err(());
         // A column may be nearly all of its rows' bytes.
         let piece = (BYTES_AT_ONCE / answer.bytes_per_entity().max(1)).max(1);
-        self.warm(answer);
+        let mut warm = self.turn;
         let (mut values, mut bytes) = (0, 0);
-        while let Some(column) = self.columns.get_mut(self.turn) {
+        while self.turn < self.columns.len() {
+            if warm <= self.turn {
+                warm = self.warm(answer);
+            }
+            let column = &mut self.columns[self.turn];
             let (begin, end) = self.groups[answer.columns()[self.turn].group].block;
             let rows = column.len()..end.min(column.len() + piece);
             if rows.is_empty() || rows.start < begin {
@@ -241,14 +248,13 @@ impl Making {
         Ok(())
     }
 
-    /// Brings into the cache what is about to be made, row by row as it lies in the replies.
-    fn warm(&self, answer: &Arriving<'_>) {
-        let columns = answer.columns().len();
+    /// Brings the values of the next columns into the cache, row by row as they lie in the replies; the
+    /// first column that is left for the next time.
+    fn warm(&self, answer: &Arriving<'_>) -> usize {
+        let end = answer.columns().len().min(self.turn + WARM_COLUMNS);
         let block = |group: usize| self.groups[group].block.0..self.groups[group].block.1;
-        let rows: usize = (0..self.groups.len()).map(|group| block(group).len()).sum();
-        let bytes = rows * answer.bytes_per_entity();
-        let next = (VALUES_AT_ONCE / rows.max(1)).min(columns * BYTES_AT_ONCE / bytes.max(1)) + 1;
-        answer.warm(self.turn..columns.min(self.turn + next), block);
+        answer.warm(self.turn..end, block);
+        end
     }
 }
 

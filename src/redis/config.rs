@@ -19,7 +19,7 @@
 //! | `write_timeout_ms` | limit on a whole write of a single batch, in milliseconds | none |
 //! | `socket_keepalive` (or `tcp_keepalive`) | TCP probes on idle connections | true |
 //! | `redis_pool_size` (or `max_connections`) | connections to a server at the most, sync and async each | 64 |
-//! | `busy_poll_us` | how long to look for a reply before the thread sleeps, in microseconds | 100 |
+//! | `busy_poll_us` | how long to look for a reply before the thread sleeps, in microseconds | 200 |
 //! | `read_by_dump` | whether wide hashes of short values may be read by DUMP | true |
 //! | `max_reply_bytes` | the largest reply to one request | 1 GiB |
 //! | `client_name` | the name in Redis' `CLIENT LIST` | none |
@@ -48,7 +48,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const SOCKET_TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const POOL_SIZE: usize = 64;
-const BUSY_POLL: u32 = 100;
+const BUSY_POLL: u32 = 200;
 const MAX_REPLY_BYTES: usize = 1 << 30;
 
 /// Where the server listens.

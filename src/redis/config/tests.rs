@@ -54,7 +54,7 @@ fn defaults() {
     assert_eq!(config.socket_timeout, Some(Duration::from_secs(10)));
     assert_eq!(config.request_timeout, Some(Duration::from_secs(10)));
     assert_eq!((config.pool_size, config.max_reply_bytes), (64, 1 << 30));
-    assert_eq!(config.busy_poll, Duration::from_micros(100));
+    assert_eq!(config.busy_poll, Duration::from_micros(200));
     assert!(config.read_by_dump);
 }
 
