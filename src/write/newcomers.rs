@@ -9,16 +9,20 @@ pub(super) struct Newcomers {
     expected: bool,
     /// Whether they cannot be, by the policy or the server's word.
     ruled_out: bool,
+    /// Whether the server has answered to such rows.
+    known: bool,
     habit: Habit,
 }
 
 impl Newcomers {
     /// Nothing seen yet. The first rows are written the usual way, so that whoever lacks the rights to
-    /// that hears of it at once.
-    pub fn new(policy: WritePolicy) -> Self {
+    /// that hears of it at once. Where nothing is tried again after a lost connection, nobody who might
+    /// hang up is given something to hang up at.
+    pub fn new(policy: WritePolicy, retries: bool) -> Self {
         Self {
             expected: false,
-            ruled_out: !policy.restores || policy.field_ttl.is_some(),
+            ruled_out: !policy.restores || policy.field_ttl.is_some() || !retries,
+            known: false,
             habit: Habit::new(),
         }
     }
@@ -51,11 +55,18 @@ impl Newcomers {
 
     /// Of rows that were tried as new ones, so many could be `sent` so, and of these so many were new.
     pub fn tried(&mut self, rows: usize, sent: usize, new: usize) {
+        self.known = true;
         self.habit = if 2 * sent >= rows && most(sent, new) {
             Habit::new()
         } else {
             self.habit.discouraged()
         };
+    }
+
+    /// The connection was lost with rows that were tried as new ones. Some proxies hang up at a command
+    /// that they do not know.
+    pub fn lost(&mut self) {
+        self.ruled_out |= !self.known;
     }
 
     /// The server, or who stands before it, does not take such rows.
@@ -75,10 +86,14 @@ mod tests {
     use super::*;
 
     fn newcomers() -> Newcomers {
-        Newcomers::new(WritePolicy {
+        Newcomers::new(restoring(), true)
+    }
+
+    fn restoring() -> WritePolicy {
+        WritePolicy {
             restores: true,
             ..WritePolicy::default()
-        })
+        }
     }
 
     #[test]
@@ -117,8 +132,25 @@ mod tests {
         seen.rule_out();
         seen.asked(1, 1);
         assert!(!seen.tries());
-        let mut never = Newcomers::new(WritePolicy::default());
-        never.unasked();
-        assert!(!never.tries());
+        for mut never in [
+            Newcomers::new(WritePolicy::default(), true),
+            Newcomers::new(restoring(), false),
+        ] {
+            never.unasked();
+            assert!(!never.tries());
+        }
+    }
+
+    #[test]
+    fn a_connection_lost_at_the_first_of_them_is_a_refusal() {
+        let mut seen = newcomers();
+        seen.unasked();
+        seen.tried(100, 100, 100);
+        seen.lost();
+        assert!(seen.tries());
+        let mut seen = newcomers();
+        seen.unasked();
+        seen.lost();
+        assert!(!seen.tries());
     }
 }

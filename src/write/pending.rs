@@ -88,7 +88,8 @@ impl Pending {
     }
 
     /// Commands that write the rows left as those of entities of which nothing is stored, where rows
-    /// can be sent so. They do nothing where something is.
+    /// can be sent so. They do nothing where something is; so of an entity's rows only the first is sent,
+    /// lest a later one succeed where that had failed.
     pub fn creations(&mut self) -> Commands {
         self.acts.clear();
         let mut out = Commands::default();
@@ -97,19 +98,18 @@ impl Pending {
         }
         let mut writer = RestoreWriter::new(self.policy.key_ttl);
         let mut time = Vec::with_capacity(16);
-        // Entities of whose rows one is sent later: those after it must not come before it.
-        let mut later: HashSet<&[u8]> = HashSet::new();
+        let mut met: HashSet<&[u8], foldhash::fast::FixedState> = HashSet::with_capacity_and_hasher(
+            self.left.len(),
+            foldhash::fast::FixedState::default(),
+        );
         for &row in &self.left {
-            let key = self.rows.key(row);
-            if !later.is_empty() && later.contains(key) {
+            if !met.insert(self.rows.key(row)) {
                 continue;
             }
             time.clear();
             self.rows.time(row).write(&mut time);
             if writer.write(&self.rows, row, &time, &mut out) {
                 self.acts.push((row, Act::Create));
-            } else {
-                later.insert(key);
             }
         }
         out

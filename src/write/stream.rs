@@ -107,7 +107,7 @@ impl WriteStream {
             shared: shared.clone(),
             line: OwnLine::new(deployment),
             retry: Retry::new(retry_window, Deadline::NEVER),
-            newcomers: Newcomers::new(policy),
+            newcomers: Newcomers::new(policy, !retry_window.is_zero()),
             counts: Counts::default(),
         };
         let thread = std::thread::Builder::new().name("feast-rs-write".to_owned());
@@ -363,8 +363,7 @@ impl Writer {
             }
             Err(error) => {
                 rows.repeat();
-                // Some proxies hang up at a command that they do not know.
-                self.newcomers.tried(tried, creations.len(), 0);
+                self.newcomers.lost();
                 self.recover(&mut rows, Err(error), interrupt)
             }
         }
