@@ -29,7 +29,7 @@ struct Cell {
 }
 
 /// No value is as long.
-const UNPACKED: u32 = 1 << 31;
+const UNPACKED: u32 = reply::BULK_LIMIT as u32;
 
 /// A field that the hash does not have.
 const ABSENT: Cell = Cell {
@@ -44,15 +44,18 @@ pub struct Grid {
     /// What the server had packed.
     unpacked: ReplyBuffer,
     cells: Vec<Cell>,
-    /// For each key group, where its cells start and how many a row has.
+    /// The cells of each key group.
     blocks: Vec<Block>,
     unanswered: Option<Unanswered>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Block {
+    /// Where they start.
     base: usize,
+    /// How many a row has.
     width: usize,
+    entities: usize,
 }
 
 impl Grid {
@@ -72,6 +75,18 @@ impl Grid {
     #[must_use]
     pub fn cell(&self, group: usize, entity: usize, field: usize) -> Option<&[u8]> {
         self.field(group, field).get(entity)
+    }
+
+    /// An entity of a key group of whose hash there is something.
+    #[must_use]
+    pub fn stored_entity(&self, group: usize) -> Option<usize> {
+        let block = self.blocks[group];
+        let rows = self
+            .cells
+            .get(block.base..)?
+            .chunks_exact(block.width.max(1));
+        rows.take(block.entities)
+            .position(|row| row.iter().any(|cell| *cell != ABSENT))
     }
 
     /// The entities whose cells are default values; `None` when every reply came.
@@ -215,8 +230,13 @@ impl GridScanner {
         let mut base = 0;
         for (group, entities) in plan.groups().iter().zip(&request.groups) {
             let width = group.fields.len();
-            blocks.push(Block { base, width });
-            base += width * entities.len();
+            let entities = entities.len();
+            blocks.push(Block {
+                base,
+                width,
+                entities,
+            });
+            base += width * entities;
         }
         Self {
             samples: vec![ShapeSample::default(); blocks.len()],
@@ -309,9 +329,7 @@ impl GridScanner {
         groups: &[GroupRows],
         located: impl Fn(Error) -> Error,
     ) -> Result<Grid> {
-        for (group, sample) in self.plan.groups().iter().zip(&self.samples) {
-            group.shape.learn(sample);
-        }
+        self.learn(|sample| *sample);
         if let Some(refusal) = &self.refused {
             return Err(located(refusal.error(&self.plan, groups)));
         }
@@ -324,6 +342,21 @@ impl GridScanner {
             self.grid.unanswered = Some(Unanswered::new(error, &outage.entities, groups));
         }
         Ok(self.grid)
+    }
+
+    /// Learns from a read that came to no end: whether DUMP tells of the hashes.
+    pub fn learn_dumps(&self) {
+        self.learn(|sample| ShapeSample {
+            dumped: sample.dumped,
+            undumped: sample.undumped,
+            ..ShapeSample::default()
+        });
+    }
+
+    fn learn(&self, of: impl Fn(&ShapeSample) -> ShapeSample) {
+        for (group, sample) in self.plan.groups().iter().zip(&self.samples) {
+            group.shape.learn(&of(sample));
+        }
     }
 
     /// Scans all that has come, until something is incomplete.

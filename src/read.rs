@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::entity_key::KeyColumn;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::features::{Features, Onlooker, Watched};
 use crate::grid::{self, GridScanner, OnError};
 use crate::plan::{Plan, ReadRequest, whole_hashes};
@@ -100,10 +100,14 @@ impl Read {
             expected: commands.len(),
             looked: Duration::ZERO,
         };
-        deployment.run(commands, &mut sink, Purpose::Read, deadline, interrupt)?;
+        deployment
+            .run(commands, &mut sink, Purpose::Read, deadline, interrupt)
+            .map_err(|error| self.failed(deployment, error))?;
         if let Some(again) = self.whole_hashes(deployment) {
             let scanner = &mut self.scanner;
-            deployment.run(&again, scanner, Purpose::Read, deadline, interrupt)?;
+            deployment
+                .run(&again, scanner, Purpose::Read, deadline, interrupt)
+                .map_err(|error| self.failed(deployment, error))?;
         }
         if let Some((trial, deadline)) = self.trial(deployment, deadline) {
             let mut replies = Replies::new(1, TRIAL_BYTES);
@@ -122,12 +126,14 @@ impl Read {
         let (commands, scanner) = (&self.request.commands, &mut self.scanner);
         deployment
             .run_async(commands, scanner, Purpose::Read, deadline)
-            .await?;
+            .await
+            .map_err(|error| self.failed(deployment, error))?;
         if let Some(again) = self.whole_hashes(deployment) {
             let scanner = &mut self.scanner;
             deployment
                 .run_async(&again, scanner, Purpose::Read, deadline)
-                .await?;
+                .await
+                .map_err(|error| self.failed(deployment, error))?;
         }
         if let Some((trial, deadline)) = self.trial(deployment, deadline) {
             let mut replies = Replies::new(1, TRIAL_BYTES);
@@ -145,26 +151,45 @@ impl Read {
         if self.scanner.refused_dump() {
             deployment.dumps().rule_out();
         }
-        (!runs.is_empty()).then(|| whole_hashes(&self.request.groups, &runs))
-    }
-
-    /// A DUMP of the first entity, where reads like this one would use it and it was not tried yet.
-    fn trial(&self, deployment: &Deployment, deadline: Deadline) -> Option<(Commands, Deadline)> {
-        if !self.request.dump_pays || !deployment.dumps().are_to_be_tried() {
+        if runs.is_empty() {
             return None;
         }
-        let group = self.request.groups.iter().find(|group| !group.is_empty())?;
+        // It takes up to twice the room that it has in a DUMP.
+        let bytes = 2 * self.request.reply_bytes / self.request.commands.len();
+        Some(whole_hashes(&self.request.groups, &runs, bytes))
+    }
+
+    /// A DUMP of a stored entity, where reads like this one would use it and it was not tried yet.
+    fn trial(&self, deployment: &Deployment, deadline: Deadline) -> Option<(Commands, Deadline)> {
+        let group = self.request.dump_pays?;
+        let entity = self.scanner.grid().stored_entity(group)?;
+        if !deployment.dumps().are_to_be_tried() {
+            return None;
+        }
         let mut commands = Commands::default();
         commands.begin(2);
         commands.argument(b"DUMP");
-        commands.key(group.key(0));
+        commands.key(self.request.groups[group].key(entity));
         commands.end();
         Some((commands, deadline.within(TRIAL_LIMIT)))
     }
 
+    /// Learns from a failure, lest all later reads meet the same.
+    fn failed(&self, deployment: &Deployment, error: Error) -> Error {
+        if error.is_outage() && self.request.dumps() {
+            deployment.dumps().doubt();
+        }
+        self.scanner.learn_dumps();
+        error
+    }
+
     fn finish(self, deployment: &Deployment) -> Result<Features> {
         let located = |error| deployment.located(error);
+        let dumps = self.request.dumps();
         let grid = self.scanner.finish(&self.request.groups, located)?;
+        if dumps && grid.unanswered().is_some() {
+            deployment.dumps().doubt();
+        }
         Ok(Features::new(
             self.plan,
             self.request.rows,
@@ -183,10 +208,10 @@ fn judge(deployment: &Deployment, outcome: Result<()>, replies: Replies) -> Resu
         Ok(()) => match replies.into_vec().pop() {
             Some(Reply::Bytes(payload)) if grid::is_read(&payload) => dumps.worked(),
             Some(Reply::Error(words)) if !is_transient(&words) => dumps.rule_out(),
-            _ => dumps.failed(),
+            _ => {}
         },
         Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
-        Err(_) => dumps.failed(),
+        Err(_) => {}
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import feast_rs
 from tests.support.commands import succeeded
 from tests.support.compare import assert_same
 from tests.support.drivers import redis_key
-from tests.support.proxy import Proxy
+from tests.support.proxy import Proxy, shut
 from tests.support.server import RedisServer, embedded_binary, server_binary
 from tests.support.stores import STOCK, feature_store
 from tests.test_new_keys import admin_of, wide_batch, wide_store
@@ -44,7 +45,7 @@ class Wide:
     def __init__(self, directory: Path, server: RedisServer, **settings: Any) -> None:
         self.directory, self.width = directory, next(WIDTHS)
         self.admin = admin_of(server)
-        self.address = server.address
+        self.address, self.port = server.address, server.port
         self.store = self.open(**settings)
         self.write(wide_batch(self.width, STORED))
 
@@ -214,26 +215,68 @@ def test_without_the_right_to_it(server: RedisServer, tmp_path: Path, when: str)
         wide.admin.execute_command("ACL", "DELUSER", "reader")
 
 
-class HangingUp(Proxy):
-    """Ends a connection on which DUMP is asked for."""
+class Refusing(Proxy):
+    """Ends a connection on which DUMP is asked for, or says nothing."""
 
     met = 0
+    silent = passing = False
 
     def pass_on(self, chunk: bytes, server: socket.socket) -> None:
-        if b"$4\r\nDUMP\r\n" in chunk:
-            self.met += 1
+        if self.passing or b"$4\r\nDUMP\r\n" not in chunk:
+            super().pass_on(chunk, server)
+            return
+        self.met += 1
+        if not self.silent:
+            shut(server)
             raise ConnectionError
-        super().pass_on(chunk, server)
 
 
 def test_a_proxy_that_hangs_up(wide: Wide) -> None:
     expected = wide.expected
-    with closing(HangingUp(int(wide.address.partition(":")[2]))) as proxy:
+    with closing(Refusing(wide.port)) as proxy:
         store = wide.open(proxy.address)
         wide.learn(store)
+        for _ in range(20):
+            assert_same(expected, wide.read(store).to_dict())
+        assert 2 <= proxy.met <= 4
+
+
+def test_a_proxy_that_comes_later(wide: Wide) -> None:
+    expected = wide.expected
+    with closing(Refusing(wide.port)) as proxy:
+        proxy.passing = True
+        store = wide.open(proxy.address)
+        wide.learn(store)
+        assert_same(expected, wide.read(store).to_dict())
+        assert calls(wide.admin)["dump"] == STORED + 20
+        proxy.passing = False
+        with pytest.raises(feast_rs.ConnectionError):
+            wide.read(store)
         for _ in range(10):
             assert_same(expected, wide.read(store).to_dict())
-        assert 2 <= proxy.met <= 8
+
+
+def test_a_trial_that_is_cancelled_is_in_vain(wide: Wide) -> None:
+    expected = wide.expected
+    with closing(Refusing(wide.port)) as proxy:
+        proxy.silent = True
+        store = wide.open(proxy.address)
+        features = [f"wide:f{place}" for place in range(wide.width)]
+
+        async def reads() -> None:
+            read = partial(store.get_online_features_async, features, [{"driver_id": 1}])
+            while not proxy.met:
+                task = asyncio.create_task(read())
+                while not (task.done() or proxy.met):
+                    await asyncio.sleep(0.001)
+                task.cancel()
+                await asyncio.wait([task])
+            for _ in range(5):
+                await read()
+
+        asyncio.run(asyncio.wait_for(reads(), 60))
+        assert proxy.met == 1
+        assert_same(expected, wide.read(store).to_dict())
 
 
 def test_it_can_be_turned_off(wide: Wide) -> None:

@@ -18,7 +18,7 @@ from feast.types import Float32, Float64, Int64, String
 import feast_rs
 from tests.support.commands import succeeded
 from tests.support.drivers import open_store, redis_key
-from tests.support.proxy import Proxy
+from tests.support.proxy import Proxy, shut
 from tests.support.races import record_batch, stored_stamps
 from tests.support.server import RedisServer, embedded_binary
 
@@ -167,6 +167,7 @@ class HangingUp(Proxy):
     def pass_on(self, chunk: bytes, server: socket.socket) -> None:
         if b"RESTORE" in chunk:
             self.hung_up += 1
+            shut(server)
             raise ConnectionError
         server.sendall(chunk)
 

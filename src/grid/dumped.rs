@@ -41,7 +41,7 @@ fn listpack(payload: &[u8]) -> Option<Listpack> {
     if rest.first() == Some(&0xC3) {
         let (packed, rest) = length(&rest[1..])?;
         let (plain, rest) = length(rest)?;
-        let fits = packed == rest.len() && plain / lzf::MOST <= packed;
+        let fits = packed == rest.len() && plain / lzf::MOST <= packed && plain < UNPACKED as usize;
         return fits.then(|| Listpack::Packed(range(rest), plain));
     }
     let (plain, rest) = length(rest)?;

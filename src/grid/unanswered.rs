@@ -110,7 +110,11 @@ impl GridScanner {
     pub(super) fn give_up(&mut self, run: Run, error: &Error) {
         if matches!(self.expect, Expect::Pairs { .. }) {
             // The hash was counted, and its fields were not.
-            self.samples[run.group] = ShapeSample::default();
+            let sample = &mut self.samples[run.group];
+            *sample = ShapeSample {
+                undumped: sample.undumped,
+                ..ShapeSample::default()
+            };
         }
         self.at = self.grid.buffer.filled().len();
         let place = (run.group, run.first + self.entity);

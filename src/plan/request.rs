@@ -115,8 +115,8 @@ pub struct ReadRequest {
     pub rows: usize,
     /// How many bytes of replies to expect; a guess.
     pub reply_bytes: usize,
-    /// Whether hashes are read by HGETALL that would better be read by DUMP.
-    pub dump_pays: bool,
+    /// A key group whose hashes are read by HGETALL and would better be read by DUMP.
+    pub dump_pays: Option<usize>,
 }
 
 impl ReadRequest {
@@ -138,7 +138,7 @@ impl ReadRequest {
             groups: Vec::with_capacity(plan.groups().len()),
             rows,
             reply_bytes: 0,
-            dump_pays: false,
+            dump_pays: None,
         };
         for (index, group) in plan.groups().iter().enumerate() {
             let inputs: Vec<&KeyColumn> = group.key_columns.iter().map(|&i| &columns[i]).collect();
@@ -161,12 +161,18 @@ impl ReadRequest {
             groups: Vec::new(),
             rows,
             reply_bytes: 0,
-            dump_pays: false,
+            dump_pays: None,
         };
         let entities = GroupRows::new(keys, ends);
         request.add_group(plan, 0, &entities, dumps);
         request.groups.push(entities);
         request
+    }
+
+    /// Whether some hashes are read by DUMP.
+    #[must_use]
+    pub fn dumps(&self) -> bool {
+        (self.runs.iter()).any(|run| run.retrieval == Retrieval::Dump)
     }
 
     fn add_group(&mut self, plan: &Plan, index: usize, entities: &GroupRows, dumps: bool) {
@@ -176,7 +182,9 @@ impl ReadRequest {
             return;
         }
         let choice = group.shape.choose(group.fields.len(), count, dumps);
-        self.dump_pays |= choice.dump_pays && !dumps;
+        if choice.dump_pays && !dumps {
+            self.dump_pays = Some(index);
+        }
         self.reply_bytes += choice.reply_bytes * count;
         let mut first = 0;
         if choice.probe {
@@ -225,14 +233,14 @@ impl ReadRequest {
     }
 }
 
-/// Commands that read the whole hashes of some entities.
+/// Commands that read the whole hashes of some entities, with so many bytes of reply to expect for each.
 #[must_use]
-pub fn whole_hashes(groups: &[GroupRows], runs: &[Run]) -> Commands {
+pub fn whole_hashes(groups: &[GroupRows], runs: &[Run], reply_bytes: usize) -> Commands {
     let mut commands = Commands::default();
     for run in runs {
         for entity in run.first..run.first + run.count {
             begin_hgetall(&mut commands, groups[run.group].key(entity));
-            commands.end();
+            commands.end_expecting(reply_bytes);
         }
     }
     commands

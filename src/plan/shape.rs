@@ -46,6 +46,9 @@ const DUMPED_SHARE_OF_MANY: f32 = 0.95;
 const MANY_BYTES: f32 = 512.0 * 1024.0;
 /// How much a new sample moves the estimate.
 const LEARNING: f32 = 0.25;
+/// The share of hashes that are no listpacks, by which DUMP ceases to pay; how much a sample moves it.
+const UNDUMPED_SHARE: f32 = 0.125;
+const UNDUMPED_LEARNING: f32 = 0.5;
 /// What probing may add to the cost of reading.
 const PROBE_SHARE: f32 = 0.01;
 /// The fewest entities between probes.
@@ -149,7 +152,8 @@ struct Learned {
     estimate: Option<Estimate>,
     /// Entities read by HMGET since whole hashes were last seen.
     unseen: f32,
-    /// How often to try DUMP.
+    /// The share of hashes that DUMP did not tell of, and how often to try it.
+    undumped: f32,
     dumps: Habit,
 }
 
@@ -248,16 +252,24 @@ impl HashShape {
 
     /// Takes in what whole hashes looked like.
     pub fn learn(&self, sample: &ShapeSample) {
-        if sample.hashes == 0 {
+        let tried = sample.dumped + sample.undumped;
+        if sample.hashes + tried == 0 {
             return;
         }
         let Ok(mut learned) = self.0.try_lock() else {
             return;
         };
-        if sample.undumped > 0 {
-            learned.dumps = learned.dumps.discouraged();
-        } else if sample.dumped > 0 {
-            learned.dumps = Habit::new();
+        if tried > 0 {
+            let share = sample.undumped as f32 / tried as f32;
+            learned.undumped += (share - learned.undumped) * UNDUMPED_LEARNING;
+            learned.dumps = if learned.undumped > UNDUMPED_SHARE {
+                learned.dumps.discouraged()
+            } else {
+                Habit::new()
+            };
+        }
+        if sample.hashes == 0 {
+            return;
         }
         let mean = |sum: usize| sum as f32 / sample.hashes as f32;
         let seen = Estimate {
@@ -359,6 +371,33 @@ mod tests {
             });
         }
         assert!((15..30).contains(&dumps), "{dumps}");
+    }
+
+    #[test]
+    fn a_few_hash_tables_among_many_do_no_harm() {
+        let shape = learned(364, 364 * 18, 364 * 8, 0);
+        for _ in 0..100 {
+            assert_eq!(shape.choose(364, 500, true).retrieval, Retrieval::Dump);
+            shape.learn(&ShapeSample {
+                hashes: 500,
+                dumped: 490,
+                undumped: 10,
+                pairs: 500 * 364,
+                bytes: 500 * 364 * 18,
+                wanted_bytes: 500 * 364 * 8,
+                long_values: 0,
+            });
+        }
+    }
+
+    #[test]
+    fn a_read_that_failed_tells_what_dump_does_not_tell_of() {
+        let shape = learned(364, 364 * 18, 364 * 8, 0);
+        shape.learn(&ShapeSample {
+            undumped: 1,
+            ..ShapeSample::default()
+        });
+        assert_eq!(shape.choose(364, 1, true).retrieval, Retrieval::HGetAll);
     }
 
     #[test]

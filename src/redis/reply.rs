@@ -260,8 +260,8 @@ pub fn bulk(bytes: &[u8], at: usize) -> Result<Option<Bulk>> {
     }
 }
 
-/// The longest bulk string that Redis can be configured to send is below this.
-const BULK_LIMIT: i64 = u32::MAX as i64;
+/// No bulk string is as long; by default Redis sends none of more than a quarter of it.
+pub(crate) const BULK_LIMIT: i64 = 1 << 31;
 
 #[cold]
 fn bulk_head(bytes: &[u8], at: usize) -> Result<Option<(usize, Option<usize>)>> {

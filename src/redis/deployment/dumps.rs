@@ -4,13 +4,17 @@
 //! hang up on what they do not know. So it is tried by itself first, behind a read that would have used
 //! it, where nothing depends on the outcome.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::redis::habit::Habit;
 
 /// What a trial may add to a read.
 pub(crate) const TRIAL_LIMIT: Duration = Duration::from_millis(50);
+
+/// A trial in vain counts for so many: where a connection is lost by it, it is a failure of a server that
+/// is well, and there must be few among the reads that succeed.
+const IN_VAIN: u32 = 3;
 
 #[derive(Clone, Copy, Debug)]
 enum State {
@@ -35,46 +39,45 @@ impl Dumps {
 
     /// Whether reads may use it.
     pub fn are_usable(&self) -> bool {
-        matches!(self.state(), State::Usable)
+        matches!(*self.state(), State::Usable)
     }
 
-    /// Whether it is to be tried now.
+    /// Whether the caller is to try it now. It is in vain unless it [worked](Self::worked): who tries may
+    /// be cancelled, and nobody else tries meanwhile.
     pub fn are_to_be_tried(&self) -> bool {
-        let State::Untried(habit) = self.state() else {
+        let mut state = self.state();
+        let State::Untried(habit) = *state else {
             return false;
         };
-        match habit.passing() {
-            Some(passing) => {
-                self.set(State::Untried(passing));
-                false
-            }
-            None => true,
+        if let Some(passing) = habit.passing() {
+            *state = State::Untried(passing);
+            return false;
         }
+        *state = State::Untried((0..IN_VAIN).fold(habit, |habit, _| habit.discouraged()));
+        true
     }
 
     /// A hash was dumped.
     pub fn worked(&self) {
-        self.set(State::Usable);
+        *self.state() = State::Usable;
     }
 
-    /// A trial did not come to an end, or showed nothing.
-    pub fn failed(&self) {
-        if let State::Untried(habit) = self.state() {
-            self.set(State::Untried(habit.discouraged()));
+    /// Reads with it came to no end. If another server was behind that, or another proxy before the
+    /// server, this one may not take it.
+    pub fn doubt(&self) {
+        let mut state = self.state();
+        if matches!(*state, State::Usable) {
+            *state = State::Untried(Habit::new().discouraged());
         }
     }
 
     /// The server refuses it.
     pub fn rule_out(&self) {
-        self.set(State::RuledOut);
+        *self.state() = State::RuledOut;
     }
 
-    fn state(&self) -> State {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set(&self, state: State) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -87,15 +90,26 @@ mod tests {
         let dumps = Dumps::new(true);
         let mut trials = 0;
         for _ in 0..1000 {
-            if dumps.are_to_be_tried() {
-                dumps.failed();
-                trials += 1;
-            }
+            trials += usize::from(dumps.are_to_be_tried());
         }
         assert!((15..30).contains(&trials), "{trials}");
         assert!(!dumps.are_usable());
         dumps.worked();
         assert!(dumps.are_usable() && !dumps.are_to_be_tried());
+    }
+
+    #[test]
+    fn what_failed_is_tried_again_before_it_is_used() {
+        let dumps = Dumps::new(true);
+        dumps.worked();
+        dumps.doubt();
+        assert!(!dumps.are_usable());
+        assert!((0..3).any(|_| dumps.are_to_be_tried()));
+        dumps.worked();
+        assert!(dumps.are_usable());
+        dumps.rule_out();
+        dumps.doubt();
+        assert!((0..1000).all(|_| !dumps.are_to_be_tried()));
     }
 
     #[test]
