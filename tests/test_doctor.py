@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 import subprocess
@@ -1075,22 +1074,25 @@ class TestCommandLine:
     )
     @pytest.mark.parametrize("options", [[], ["--debug"]])
     def test_what_feast_quotes(
-        self, store: str, secret: str, problem: str, options: list[str], tmp_path: Path
+        self,
+        store: str,
+        secret: str,
+        problem: str,
+        options: list[str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
         """Feast's errors about its file hold the lines and values that are wrong."""
         repo = repository(tmp_path, f"  {store}\n")
         file = tmp_path / "feature_store.yaml"
         file.write_text(file.read_text().replace(OURS, STOCK))
-        done = subprocess.run(
-            [sys.executable, "-m", "feast_rs", "doctor", repo, *options],
-            env={**os.environ, "P": secret},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 1
-        assert problem in done.stderr.splitlines()[-1]
-        assert "s3cret" not in done.stdout + done.stderr
-        assert ("load_repo_config" in done.stderr) == bool(options)
+        monkeypatch.setenv("P", secret)
+        assert main(["doctor", repo, *options]) == 1
+        output = capsys.readouterr()
+        assert problem in output.err.splitlines()[-1]
+        assert "s3cret" not in output.out + output.err
+        assert ("load_repo_config" in output.err) == bool(options)
 
     def test_another_online_store(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "feature_store.yaml").write_text(
