@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import fcntl
 import gc
 import os
 import random
@@ -37,6 +38,8 @@ OUTAGES = (feast_rs.ConnectionError, feast_rs.TimeoutError, feast_rs.ServerError
 KEPT = 2000
 """Errors and late calls that are kept until they are asked for."""
 KINDS = ("thread", "task", "write")
+FILES = 1000
+"""More than are open at a time."""
 ALL = 9
 """More replicas than any primary has."""
 # Linux' numbers, of sched.h and sys/mount.h.
@@ -357,6 +360,15 @@ def parked(workers: Workers, work: Callable[[], Any]) -> Any:
         workers.go()
 
 
+def make_room_for_files() -> None:
+    """Has the kernel make the process' table of open files as large as it will have to be.
+
+    When it grows later, all threads that open a file or socket meanwhile wait for some 10 to 20 ms,
+    since each core must be seen to have left the old one (`expand_fdtable` of Linux).
+    """
+    os.close(fcntl.fcntl(1, fcntl.F_DUPFD, FILES))
+
+
 def give_hosts(path: Path) -> None:
     """Gives the process a file of its own in place of /etc/hosts.
 
@@ -387,6 +399,7 @@ def work(commands: Connection, log: Path, directory: Path, settings: dict[str, A
     # A thread that waits for the GIL is given it after this time; with ten of them and Python's
     # 5 ms the GIL alone would make calls late.
     sys.setswitchinterval(0.0005)
+    make_room_for_files()
     if settings["hosts"] is not None:
         give_hosts(settings["hosts"])
     workers = Workers(directory, settings)
