@@ -48,6 +48,7 @@ class Wide:
         self.address, self.port = server.address, server.port
         self.store = self.open(**settings)
         self.write(wide_batch(self.width, STORED))
+        self.admin.config_resetstat()
 
     def open(self, address: str | None = None, **settings: Any) -> FeatureStore:
         address = address or self.address
