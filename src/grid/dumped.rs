@@ -320,6 +320,7 @@ mod tests {
 
     use super::*;
     use crate::entity_key::KeyVersion;
+    use crate::grid::tests::feed;
     use crate::plan::{Plan, ReadRequest, Retrieval, Run, feature_field};
     use crate::redis::reply::ReplySink;
     use crate::value::FeastType;
@@ -348,17 +349,6 @@ mod tests {
             count: entities,
         }];
         GridScanner::new(plan.clone(), &request, 1 << 20)
-    }
-
-    fn feed(scanner: &mut GridScanner, mut bytes: &[u8], step: usize) -> crate::error::Result<()> {
-        while !bytes.is_empty() {
-            let space = scanner.space()?;
-            let n = step.min(bytes.len()).min(space.len());
-            space[..n].copy_from_slice(&bytes[..n]);
-            scanner.advance(n)?;
-            bytes = &bytes[n..];
-        }
-        Ok(())
     }
 
     /// An element as `lpAppend` writes it.

@@ -40,7 +40,7 @@ fn hash(pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
 }
 
 /// Feeds `bytes` in pieces of `step`.
-fn feed(scanner: &mut GridScanner, mut bytes: &[u8], step: usize) -> Result<()> {
+pub(super) fn feed(scanner: &mut GridScanner, mut bytes: &[u8], step: usize) -> Result<()> {
     while !bytes.is_empty() {
         let space = scanner.space()?;
         let n = step.min(bytes.len()).min(space.len());
