@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from feast import (
     FeatureService,
@@ -43,6 +44,7 @@ from feast.types import (
 )
 
 import feast_rs
+from feast_rs.frames import _arrow_array, _column_arrays
 from tests.support.drivers import FEATURES, frame, open_store, redis_key
 from tests.support.rows import client_of
 from tests.support.server import RedisServer
@@ -250,6 +252,34 @@ FRAMES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 @pytest.mark.parametrize("form", FRAMES)
 def test_any_frame(writers: Writers, form: str) -> None:
     assert assert_same(writers, "wide", FRAMES[form](wide_frame())) > 0
+
+
+def test_what_a_frame_is_made_of() -> None:
+    """Pandas' arrays are converted as pyarrow converts the series."""
+    times = pd.to_datetime(["2020-01-01 01:02:03.25", None, "1960-05-06 07:08:09.5"])
+    columns = pd.DataFrame(
+        {
+            "plain": [1.5, np.nan, 2.0],
+            "object": ["a", None, np.nan],
+            "list": [[1.0], None, []],
+            "category": pd.Categorical(["a", None, "a"]),
+            "nullable": pd.array([1, None, 3], dtype="Int64"),
+            "text": pd.array(["a", None, "c"], dtype="string"),
+            "arrow": pd.array([1.5, None, 2.0], dtype="double[pyarrow]"),
+            "naive": times,
+            "utc": times.tz_localize("UTC"),
+            "seconds": times.tz_localize(timezone.utc).as_unit("s"),
+            "zone": times.tz_localize("Asia/Kolkata"),
+            "duration": pd.to_timedelta([1, None, 3], unit="s"),
+        }
+    )
+    arrays = list(_column_arrays(columns))
+    for (name, series), array in zip(columns.items(), arrays, strict=True):
+        expected = pa.array(series, from_pandas=True)
+        for column in (array, series):
+            converted = _arrow_array(column)
+            assert converted.type == expected.type, name
+            assert converted.equals(expected), name
 
 
 def test_frames_of_every_view(writers: Writers) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,14 +43,28 @@ def _batches(
         names = [field_mapping.get(name, name) for name in table.column_names]
         return list(table.rename_columns(names).to_batches())
     arrays, names = [], []
-    for label, column in df.items():
+    for label, column in zip(df.columns, _column_arrays(df), strict=True):
         name = field_mapping.get(label, label)
         if name in wanted:
-            # Of a plain array pyarrow has less to find out than of a series.
-            plain = isinstance(column.dtype, np.dtype)
-            array = pa.array(column.to_numpy() if plain else column, from_pandas=True)
-            if isinstance(array, pa.ChunkedArray):
-                array = array.combine_chunks()
-            arrays.append(array)
+            array = _arrow_array(column)
+            arrays.append(array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array)
             names.append(name)
     return [pa.RecordBatch.from_arrays(arrays, names)]
+
+
+def _column_arrays(df: pd.DataFrame) -> Iterable[Any]:
+    """The array of each column. Pandas has them at hand, though by no public name, and takes longer
+    to make series of them than their rows take to encode. Series do as well."""
+    arrays = getattr(df, "_iter_column_arrays", None)
+    return arrays() if arrays is not None else (column for _, column in df.items())
+
+
+def _arrow_array(column: Any) -> pa.Array | pa.ChunkedArray:
+    dtype = column.dtype
+    if isinstance(dtype, pd.DatetimeTZDtype) and str(dtype.tz) == "UTC":
+        # What pyarrow would ask a pandas array to do by itself, in a fifth of the time.
+        instants = np.asarray(column, dtype=f"datetime64[{dtype.unit}]")
+        return pa.array(instants, type=pa.timestamp(dtype.unit, "UTC"))
+    if isinstance(dtype, np.dtype):
+        column = np.asarray(column)
+    return pa.array(column, from_pandas=True)
