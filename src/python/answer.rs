@@ -12,7 +12,7 @@ use pyo3_arrow::PyRecordBatch;
 
 use super::collector::CollectorPause;
 use super::early::EarlyColumns;
-use super::objects::{Hint, ObjectColumn, ObjectMaker};
+use super::objects::{BlockOrder, Hint, ObjectColumn, ObjectMaker};
 use super::schemas::Schemas;
 use crate::error::{Error, ErrorKind};
 use crate::event_time::EventTime;
@@ -342,7 +342,10 @@ fn column_lists<'py>(
         .filter(|&index| columns[index].len() < rows)
         .collect();
     let first = left.iter().map(|&index| columns[index].len()).min();
+    let mut order = BlockOrder::default();
     for block in features.blocks(&left, first.unwrap_or(rows)) {
+        let values = |rows: usize| rows * left.len();
+        order.prepare(py, values(block.len()), values(rows - block.start));
         for &index in &left {
             let column = &mut columns[index];
             let cells = features.cells(index, block.start.max(column.len())..block.end);

@@ -15,7 +15,7 @@ use pyo3::exceptions::PyNotImplementedError;
 use pyo3::prelude::*;
 
 use super::collector::CollectorPause;
-use super::objects::{Hint, ObjectColumn, ObjectMaker};
+use super::objects::{BlockOrder, Hint, ObjectColumn, ObjectMaker};
 use super::schemas::Schemas;
 use crate::features::{Arriving, Onlooker};
 use crate::redis::habit::Habit;
@@ -89,6 +89,7 @@ struct Making {
     groups: Vec<Group>,
     /// The column whose turn it is in the block; the number of columns when the block is done.
     turn: usize,
+    order: BlockOrder,
     /// Whether the rest is left to who asks for it.
     stopped: bool,
 }
@@ -127,6 +128,7 @@ impl EarlyLists {
                 columns: Vec::new(),
                 groups: Vec::new(),
                 turn: 0,
+                order: BlockOrder::default(),
                 stopped: false,
             }),
         }
@@ -218,6 +220,14 @@ impl Making {
                 self.columns.push(ObjectColumn::new(py, hint, self.rows)?);
             }
         }
+        let values = |group: &Group| (group.block.1 - group.block.0) * group.columns;
+        let next = self
+            .groups
+            .iter()
+            .map(values)
+            .sum::<usize>()
+            .min(VALUES_AT_ONCE);
+        self.order.prepare(py, next, next);
         let mut maker = ObjectMaker::without_feast(py);
         let failed = |_: usize, _: &dyn fmt::Display| PyNotImplementedError::new_err(());
         // A column may be nearly all of its rows' bytes.

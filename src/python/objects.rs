@@ -7,6 +7,7 @@
 
 mod clock;
 mod list;
+mod order;
 mod packed;
 mod texts;
 
@@ -24,6 +25,7 @@ use crate::value::wire::{NULL_TIMESTAMP, Value, parse, sole_bytes, sole_varint, 
 use crate::value::{Cause, FeastType};
 use clock::Clock;
 use list::ListFiller;
+pub use order::BlockOrder;
 use packed::{Varints, sole_packable_list, sole_packed};
 use texts::{Patience, Texts};
 
