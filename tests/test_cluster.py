@@ -115,11 +115,11 @@ def test_bytes_are_stocks(cluster: Cluster, stores: tuple[FeatureStore, FeatureS
 
 def test_wide_hashes_are_dumped(cluster: Cluster, tmp_path: Path) -> None:
     """By each node, and hash tables among them are asked for once more, of their nodes."""
-    width, count = 57, 300
+    width, count = 120, 300
     address = cluster.connection_string
     ours = wide_store(tmp_path, address, width, redis_type="redis_cluster")
     long = pa.array(["x" * 65 if row % 3 == 0 else "y" for row in range(count)])
-    feast_rs.write_batches(ours, "wide", wide_batch(width, count).set_column(4, "f2", long))
+    feast_rs.write_batches(ours, "wide", wide_batch(width, count, text=2).set_column(4, "f2", long))
     stock = store_of(STOCK, tmp_path, cluster)
     features = [f"wide:f{place}" for place in range(width)]
     rows = [{"driver_id": driver} for driver in range(-5, count + 5)]

@@ -29,7 +29,9 @@ from tests.test_new_keys import admin_of, wide_batch, wide_store
 
 STORED = 300
 # What was learned of hashes with the same fields would be known already.
-WIDTHS = itertools.count(60)
+WIDTHS = itertools.count(120)
+# The longest text among short values, in bytes.
+TEXT = 2
 # Until reads are by DUMP: the first one sees that the hashes are wide, the second tries it.
 LESSONS = 2
 
@@ -47,7 +49,7 @@ class Wide:
         self.admin = admin_of(server)
         self.address, self.port = server.address, server.port
         self.store = self.open(**settings)
-        self.write(wide_batch(self.width, STORED))
+        self.write(wide_batch(self.width, STORED, text=TEXT))
         self.admin.config_resetstat()
 
     def open(self, address: str | None = None, **settings: Any) -> FeatureStore:
@@ -94,7 +96,7 @@ def packing(request: pytest.FixtureRequest, server: RedisServer) -> Iterator[Non
 
 @pytest.mark.usefixtures("packing")
 def test_answers_are_stocks(wide: Wide) -> None:
-    wide.write(wide_batch(wide.width, STORED // 2), "second")
+    wide.write(wide_batch(wide.width, STORED // 2, text=TEXT), "second")
     expected = wide.expected
     wide.learn(wide.store)
     # The lists of later ones are begun while the replies come.
@@ -145,7 +147,7 @@ def test_numbers_and_hash_tables_among_them(tmp_path: Path, binary: Callable[[],
         wide = Wide(tmp_path, server)
         # Cells that a listpack keeps as numbers: "5" is the tag of a float, digits are its bytes.
         digits = [struct.unpack("<f", text)[0] for text in (b"1234", b"0000", b"9999", b"0123")]
-        data = wide_batch(wide.width, STORED)
+        data = wide_batch(wide.width, STORED, text=TEXT)
         for place in range(3, wide.width, 4):
             cells = [digits[(place + row) % 4] for row in range(STORED)]
             data = data.set_column(place + 2, f"f{place}", pa.array(cells, pa.float32()))

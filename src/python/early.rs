@@ -27,7 +27,7 @@ const LEAST_VALUES: usize = 4096;
 /// that are left.
 const VALUES: usize = 1024;
 const BYTES: usize = 16 * 1024;
-const PART: usize = 12;
+const PART: usize = 8;
 
 /// So many columns' values are brought into the cache at once.
 const WARM_COLUMNS: usize = 8;

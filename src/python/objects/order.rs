@@ -5,8 +5,8 @@
 //! and leave their blocks in that order to the next answer. But where one list ends and the next
 //! begins is elsewhere in each answer, and each end leaves a break. After some hundred answers, or
 //! one of another make, neighbours in a list are strewn over a pool, and to make and to free them
-//! misses the cache object by object: it takes twice as long. So blocks that are found in disorder are
-//! all taken, and freed in the order of their addresses, before the next objects are made.
+//! misses the cache object by object: it takes twice as long. So blocks that are found in disorder
+//! are all taken, and freed in the order of their addresses, before the next objects are made.
 
 use std::cell::Cell;
 
@@ -24,9 +24,9 @@ const AT_ONCE: usize = 4096;
 /// How many blocks are looked at.
 const PROBES: usize = 128;
 
-/// How many of them may be no neighbours in order: what an answer or two dozen leave. That much
-/// disorder costs in so many answers as much as putting it in order does.
-const BREAKS: usize = PROBES / 8;
+/// How many breaks there may be among them. An answer leaves one or two; that many cost in so many
+/// answers what it takes to put the blocks in order.
+const BREAKS: usize = PROBES / 5;
 
 /// How far apart neighbours are at the most, in bytes: floats and most numbers have 32 each.
 const APART: usize = 64;
@@ -39,10 +39,8 @@ thread_local! {
 /// The blocks of memory that one answer's numbers are made in.
 #[derive(Default)]
 pub struct BlockOrder {
-    /// How many of the next ones have been looked at.
+    /// How many of the next ones have been looked after.
     ready: usize,
-    /// Whether they were in disorder: if the first ones are, the later ones are as well.
-    broken: bool,
 }
 
 impl BlockOrder {
@@ -52,30 +50,28 @@ impl BlockOrder {
         if self.ready < next {
             let objects = left.min(AT_ONCE).max(next);
             if objects >= LEAST {
-                self.restore(py, objects);
+                restore(py, objects);
                 self.ready = objects;
             }
         }
         self.ready = self.ready.saturating_sub(next);
     }
+}
 
-    fn restore(&mut self, py: Python<'_>, objects: usize) {
-        if self.broken {
-            sort(py, objects);
-        } else if is_broken(py) {
-            if let Some(passing) = HABIT.get().passing() {
-                HABIT.set(passing);
-                return;
-            }
-            sort(py, objects);
-            self.broken = !is_broken(py);
-            HABIT.set(if self.broken {
-                Habit::new()
-            } else {
-                HABIT.get().discouraged()
-            });
-        }
+fn restore(py: Python<'_>, objects: usize) {
+    if !is_broken(py) {
+        return;
     }
+    if let Some(passing) = HABIT.get().passing() {
+        HABIT.set(passing);
+        return;
+    }
+    sort(py, objects);
+    HABIT.set(if is_broken(py) {
+        HABIT.get().discouraged()
+    } else {
+        Habit::new()
+    });
 }
 
 /// Takes the next blocks and frees them in such an order that they are taken in that of their
