@@ -16,8 +16,9 @@ Call = Callable[[int], object]
 
 # A sample is a batch of calls lasting about this long, so that calls are measured warm, as a
 # service makes them: alone between two calls of stock's, a call of 10 ms finds the caches of both
-# processes as half a second of stock's work has left them.
-_SAMPLE_SECONDS = 0.05
+# processes as half a second of stock's work has left them. Long enough for several calls of the
+# largest read, which takes a third more or less from one call to the next.
+_SAMPLE_SECONDS = 0.2
 _BATCH_LIMIT = 200
 _WARM_UP = 20
 _WARM_UP_SECONDS = 0.3
