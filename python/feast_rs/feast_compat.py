@@ -163,6 +163,7 @@ def has_rows(view: Any) -> bool:
 def check_vectors(batch: pa.RecordBatch, view: Any) -> None:
     """Feast's check that a vector column is as wide as declared; raises ``ValueError``."""
     check = getattr(utils, "_validate_vector_field_lengths", None)
+    # Most views have none, and to find that out by itself Feast makes the schema anew.
     fields = [*view.entity_columns, *view.features]
     if check is not None and any(field.vector_index for field in fields):
         check(batch, view)
