@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import gc
-import itertools
-import os
-import random
 import threading
 import time
 from datetime import timedelta
@@ -121,22 +118,6 @@ def test_they_are_stocks(stores: tuple[FeatureStore, FeatureStore], features: li
     assert_same(read(stock, features, rows).to_dict(True), second)
     assert_same(expected, {name: second[name] for name in expected})
     assert all(gc.is_tracked(column) for column in first.values())
-
-
-@pytest.mark.skipif(os.environ.get("PYTHONMALLOC", "pymalloc") != "pymalloc", reason="its order")
-@pytest.mark.parametrize("early", [True, False])
-def test_neighbours_lie_together(stores: tuple[FeatureStore, FeatureStore], early: bool) -> None:
-    """Also where blocks were freed in disorder."""
-    answer = begun(stores[1], STATS) if early else read(stores[1], STATS)
-    assert (early_values(answer) > 0) == early
-    strewn = [n + 0.5 for n in range(500_000)]
-    random.Random(1).shuffle(strewn)
-    strewn.clear()
-    if early:
-        answer = begun(stores[1], STATS)
-    rates = [rate for rate in answer.to_dict()["rate"] if rate is not None]
-    near = sum(abs(id(a) - id(b)) <= 64 for a, b in itertools.pairwise(rates))
-    assert near > 0.7 * len(rates)
 
 
 def test_the_columns_of_on_demand_views(stores: tuple[FeatureStore, FeatureStore]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pickle
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -70,6 +72,20 @@ def test_exits_while_the_server_is_silent(own_server: RedisServer, tmp_path: Pat
     filled_store(tmp_path, own_server.address, redis_pool_size=3)
     own_server.pause()
     exits(tmp_path, 3, "blocked_daemon_threads", "pending_tasks", "loop_left_open")
+
+
+@pytest.mark.skipif(os.environ.get("PYTHONMALLOC", "pymalloc") != "pymalloc", reason="its order")
+def test_answers_lie_in_order(server: RedisServer, tmp_path: Path) -> None:
+    """Also where blocks were freed in disorder; lists of Python are made in them as they are."""
+    filled_store(tmp_path, server.address)
+    printed, complaints = program("order", tmp_path)
+    rounds = [json.loads(line) for line in printed.splitlines()]
+    shares = {name: statistics.median(line[name] for line in rounds) for name in rounds[0]}
+    assert shares["plain"] < 0.6
+    assert shares["early"] > 0
+    assert shares["first"] > 0.9
+    assert shares["second"] > 0.9
+    assert complaints == ""
 
 
 def read_in_child(address: str, directory: Path, driver: int) -> None:

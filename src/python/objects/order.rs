@@ -24,12 +24,11 @@ const AT_ONCE: usize = 4096;
 /// How many blocks are looked at.
 const PROBES: usize = 128;
 
-/// How many breaks there may be among them. An answer leaves one or two; that many cost in so many
-/// answers what it takes to put the blocks in order.
-const BREAKS: usize = PROBES / 5;
-
-/// How far apart neighbours are at the most, in bytes: floats and most numbers have 32 each.
-const APART: usize = 64;
+/// How many of them may lie before the one that is taken before them. Where they are strewn it is
+/// one in two; an answer leaves one or two, and so many cost in so many answers what it takes to put
+/// the blocks in order. How far apart they lie does not count: between objects that stay there is no
+/// better place.
+const STEPS_BACK: usize = PROBES / 10;
 
 thread_local! {
     /// Another allocator may have another order.
@@ -59,7 +58,7 @@ impl BlockOrder {
 }
 
 fn restore(py: Python<'_>, objects: usize) {
-    if !is_broken(py) {
+    if !is_strewn(py) {
         return;
     }
     if let Some(passing) = HABIT.get().passing() {
@@ -67,7 +66,7 @@ fn restore(py: Python<'_>, objects: usize) {
         return;
     }
     sort(py, objects);
-    HABIT.set(if is_broken(py) {
+    HABIT.set(if is_strewn(py) {
         HABIT.get().discouraged()
     } else {
         Habit::new()
@@ -83,14 +82,14 @@ fn sort(py: Python<'_>, objects: usize) {
 }
 
 /// Whether the next blocks are in disorder. They are left as they are.
-fn is_broken(py: Python<'_>) -> bool {
+fn is_strewn(py: Python<'_>) -> bool {
     let blocks = numbers(py, PROBES);
-    let breaks = blocks
+    let steps_back = blocks
         .windows(2)
-        .filter(|pair| address(&pair[0]).abs_diff(address(&pair[1])) > APART)
+        .filter(|pair| address(&pair[1]) < address(&pair[0]))
         .count();
     free(blocks);
-    breaks > BREAKS
+    steps_back > STEPS_BACK
 }
 
 /// Numbers for which Python keeps no objects, of the size of a float.
