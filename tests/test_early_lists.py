@@ -118,6 +118,8 @@ def test_they_are_stocks(stores: tuple[FeatureStore, FeatureStore], features: li
     assert_same(read(stock, features, rows).to_dict(True), second)
     assert_same(expected, {name: second[name] for name in expected})
     assert all(gc.is_tracked(column) for column in first.values())
+    lists = [value for column in first.values() for value in column if isinstance(value, list)]
+    assert all(gc.is_tracked(value) for value in lists)
 
 
 def test_the_columns_of_on_demand_views(stores: tuple[FeatureStore, FeatureStore]) -> None:

@@ -147,6 +147,8 @@ impl Answer {
     fn to_dict<'py>(&self, py: Python<'py>, event_times: bool) -> PyResult<Bound<'py, PyDict>> {
         let features = self.features();
         self.schemas.expectation.lists_wanted();
+        // Also while the dict is made: it would find all that was made before it to be looked through.
+        let _pause = CollectorPause::new();
         let lists = column_lists(py, &features, self.early.take())?;
         if !event_times {
             let names = (0..features.width()).map(|column| features.name(column));
@@ -315,7 +317,6 @@ fn column_lists<'py>(
     features: &Features,
     mut early: Vec<Option<ObjectColumn>>,
 ) -> PyResult<Vec<Bound<'py, PyList>>> {
-    let _pause = CollectorPause::new();
     let mut maker = ObjectMaker::new(py);
     let rows = features.rows();
     let mut columns = Vec::with_capacity(features.width());

@@ -228,7 +228,7 @@ impl Making {
             .sum::<usize>()
             .min(VALUES_AT_ONCE);
         self.order.prepare(py, next, next);
-        let mut maker = ObjectMaker::without_feast(py);
+        let mut maker = ObjectMaker::early(py);
         let failed = |_: usize, _: &dyn fmt::Display| PyNotImplementedError::new_err(());
         // A column may be nearly all of its rows' bytes.
         let piece = (BYTES_AT_ONCE / answer.bytes_per_entity().max(1)).max(1);

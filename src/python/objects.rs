@@ -24,7 +24,7 @@ use crate::value::field::Field;
 use crate::value::wire::{NULL_TIMESTAMP, Value, parse, sole_bytes, sole_varint, tag};
 use crate::value::{Cause, FeastType};
 use clock::Clock;
-use list::ListFiller;
+use list::{HiddenList, ListFiller};
 pub use order::BlockOrder;
 use packed::{Varints, sole_packable_list, sole_packed};
 use texts::{Patience, Texts};
@@ -97,6 +97,7 @@ pub struct ObjectColumn {
     list: ListFiller,
     hint: Hint,
     patience: Patience,
+    hidden: Vec<HiddenList>,
 }
 
 impl ObjectColumn {
@@ -106,6 +107,7 @@ impl ObjectColumn {
             list: ListFiller::new(py, rows)?,
             hint,
             patience: Patience::default(),
+            hidden: Vec::new(),
         })
     }
 
@@ -116,6 +118,9 @@ impl ObjectColumn {
 
     /// The list, when all rows are there.
     pub fn finish(self, py: Python<'_>) -> Bound<'_, PyList> {
+        for list in self.hidden {
+            list.show(py);
+        }
         self.list.finish(py)
     }
 }
@@ -126,8 +131,8 @@ pub struct ObjectMaker<'a, 'py> {
     texts: Texts<'a, 'py>,
     clock: Option<Clock<'py>>,
     feast: Option<Feast<'py>>,
-    /// Whether Feast's own Python may be run.
-    asks_feast: bool,
+    /// Whether the columns are begun early: Feast's own Python is not run, and lists are hidden.
+    early: bool,
     /// Room for the elements of a list.
     elements: Vec<Bound<'py, PyAny>>,
 }
@@ -140,15 +145,16 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
             texts: Texts::default(),
             clock: None,
             feast: None,
-            asks_feast: true,
+            early: false,
             elements: Vec::new(),
         }
     }
 
-    /// Objects of cells that are made here; a cell that Feast's Python is needed for is an error.
-    pub fn without_feast(py: Python<'py>) -> Self {
+    /// Objects of columns that are begun while their replies come; a cell that Feast's Python is needed
+    /// for is an error.
+    pub fn early(py: Python<'py>) -> Self {
         Self {
-            asks_feast: false,
+            early: true,
             ..Self::new(py)
         }
     }
@@ -167,16 +173,25 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
             list,
             hint,
             patience,
+            hidden,
         } = column;
         for cell in cells {
             let object = match cell {
                 None => py.None().into_bound(py),
                 Some(cell) => match self.scalar(*hint, patience, cell) {
                     Some(object) => object,
-                    None => self.any(*hint, cell).map_err(|trouble| match *trouble {
-                        Trouble::Cell(cause) => failed(list.len(), &cause),
-                        Trouble::Feast(error) => told_of(py, error, list.len(), &failed),
-                    })?,
+                    None => {
+                        let object = self.any(*hint, cell).map_err(|trouble| match *trouble {
+                            Trouble::Cell(cause) => failed(list.len(), &cause),
+                            Trouble::Feast(error) => told_of(py, error, list.len(), &failed),
+                        })?;
+                        if self.early
+                            && let Ok(list) = object.cast()
+                        {
+                            hidden.push(HiddenList::new(list));
+                        }
+                        object
+                    }
                 },
             };
             list.push(object)?;
@@ -320,7 +335,7 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
         unknown: Option<u32>,
     ) -> Result<Bound<'py, PyAny>, Failure> {
         let py = self.py;
-        if !self.asks_feast {
+        if self.early {
             return Err(PyNotImplementedError::new_err(()).into());
         }
         let feast = match &self.feast {

@@ -3,8 +3,8 @@
 //! Nothing here copies: a bulk string is a range of the buffer it was read into. What is not
 //! complete yet is kept apart from what is wrong.
 
-use std::collections::VecDeque;
-use std::sync::Mutex;
+mod spare;
+
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -60,43 +60,9 @@ pub struct ReplyBuffer {
 /// The least room that is offered to a read.
 const READ_BYTES: usize = 16 * 1024;
 
-/// Buffers of answers that are gone. A read of a thousand entities takes megabytes, and fetching
-/// those from the system and clearing them each time costs a tenth of the read.
-static SPARE: Mutex<VecDeque<Vec<u8>>> = Mutex::new(VecDeque::new());
-
-/// How many buffers are kept, and how large: 32 MiB in all at the most.
-const SPARE_BUFFERS: usize = 8;
-const SPARE_BYTES: usize = 4 << 20;
-
-/// How many times larger than asked for a buffer may be; the rest of it lies idle for as long as
-/// the answer is kept.
-const SPARE_EXCESS: usize = 4;
-
-/// A buffer of at least `room` bytes. The list's lock is never waited for: after a fork it
-/// may be held by a thread that is not there.
-fn take_spare(room: usize) -> Option<Vec<u8>> {
-    let mut spare = SPARE.try_lock().ok()?;
-    let fits = |bytes: &Vec<u8>| (room..=room.saturating_mul(SPARE_EXCESS)).contains(&bytes.len());
-    let (place, _) = spare
-        .iter()
-        .enumerate()
-        .filter(|(_, bytes)| fits(bytes))
-        .min_by_key(|(_, bytes)| bytes.len())?;
-    spare.remove(place)
-}
-
 impl Drop for ReplyBuffer {
     fn drop(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
-        if !(READ_BYTES..=SPARE_BYTES).contains(&bytes.len()) {
-            return;
-        }
-        if let Ok(mut spare) = SPARE.try_lock() {
-            if spare.len() == SPARE_BUFFERS {
-                spare.pop_front();
-            }
-            spare.push_back(bytes);
-        }
+        spare::keep(std::mem::take(&mut self.bytes));
     }
 }
 
@@ -130,7 +96,7 @@ impl ReplyBuffer {
     pub fn space(&mut self) -> Result<&mut [u8]> {
         // Not before: a request that waits for its turn costs no more than its commands.
         if self.bytes.is_empty() {
-            self.bytes = take_spare(self.room).unwrap_or_else(|| vec![0; self.room]);
+            self.bytes = spare::take(self.room).unwrap_or_else(|| vec![0; self.room]);
         }
         if self.bytes.len().min(self.limit) - self.filled < READ_BYTES / 4 {
             let wanted = (self.filled + (self.filled / 2).max(READ_BYTES)).min(self.limit);
@@ -157,7 +123,7 @@ impl ReplyBuffer {
         }
         if self.bytes.is_empty() {
             let room = self.room.max(end);
-            self.bytes = take_spare(room).unwrap_or_else(|| vec![0; room]);
+            self.bytes = spare::take(room).unwrap_or_else(|| vec![0; room]);
         } else if end > self.bytes.len() {
             let more = self.filled / 2 + READ_BYTES;
             self.bytes.resize((end + more).min(self.limit).max(end), 0);

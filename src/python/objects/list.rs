@@ -66,3 +66,31 @@ impl ListFiller {
         self.list.into_bound(py)
     }
 }
+
+/// A list in a column on its way, which the collector gets to know with the column.
+///
+/// So many new containers start a collection of the youngest while the read lasts. Were these among
+/// them, each would be looked at there, and most answers are gone before the next one.
+pub struct HiddenList(Py<PyList>);
+
+impl HiddenList {
+    /// Hides a list that nobody has seen yet.
+    pub fn new(list: &Bound<'_, PyList>) -> Self {
+        #[expect(unsafe_code, reason = "no safe form of this call in PyO3")]
+        // SAFETY: the list is whole and live. It may be freed without being tracked again.
+        unsafe {
+            ffi::PyObject_GC_UnTrack(list.as_ptr().cast());
+        }
+        Self(list.clone().unbind())
+    }
+
+    /// Tells the collector of the list.
+    pub fn show(self, py: Python<'_>) {
+        let list = self.0.into_bound(py);
+        #[expect(unsafe_code, reason = "no safe form of this call in PyO3")]
+        // SAFETY: the list is whole, and it is not tracked since `new`.
+        unsafe {
+            ffi::PyObject_GC_Track(list.as_ptr().cast());
+        }
+    }
+}
