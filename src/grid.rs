@@ -305,11 +305,22 @@ impl GridScanner {
     pub fn undumped(&mut self) -> Vec<Run> {
         let runs = std::mem::take(&mut self.undumped);
         if !runs.is_empty() {
-            self.runs.clone_from(&runs);
-            (self.run, self.entity, self.replies) = (0, 0, 0);
-            self.guesses.clear();
+            self.go_on(&runs);
         }
         runs
+    }
+
+    /// Takes in more replies from here on, to commands that were not sent yet.
+    pub fn go_on(&mut self, runs: &[Run]) {
+        self.runs = runs.to_vec();
+        (self.run, self.entity, self.replies) = (0, 0, 0);
+        self.guesses.clear();
+    }
+
+    /// Has the plan learn what the hashes looked like so far.
+    pub fn learn_so_far(&mut self) {
+        self.learn(|sample| *sample);
+        self.samples.fill(ShapeSample::default());
     }
 
     /// Whether the server refused to DUMP a hash.

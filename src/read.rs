@@ -103,6 +103,12 @@ impl Read {
         deployment
             .run(commands, &mut sink, Purpose::Read, deadline, interrupt)
             .map_err(|error| self.failed(deployment, error))?;
+        if self.go_on(deployment) {
+            let (rest, scanner) = (&self.request.commands, &mut self.scanner);
+            deployment
+                .run(rest, scanner, Purpose::Read, deadline, interrupt)
+                .map_err(|error| self.failed(deployment, error))?;
+        }
         if let Some(again) = self.whole_hashes(deployment) {
             let scanner = &mut self.scanner;
             deployment
@@ -128,6 +134,13 @@ impl Read {
             .run_async(commands, scanner, Purpose::Read, deadline)
             .await
             .map_err(|error| self.failed(deployment, error))?;
+        if self.go_on(deployment) {
+            let (rest, scanner) = (&self.request.commands, &mut self.scanner);
+            deployment
+                .run_async(rest, scanner, Purpose::Read, deadline)
+                .await
+                .map_err(|error| self.failed(deployment, error))?;
+        }
         if let Some(again) = self.whole_hashes(deployment) {
             let scanner = &mut self.scanner;
             deployment
@@ -143,6 +156,18 @@ impl Read {
             judge(deployment, outcome, replies)?;
         }
         self.finish(deployment)
+    }
+
+    /// Whether there are more commands, which waited for the first hash of their key group to be known.
+    fn go_on(&mut self, deployment: &Deployment) -> bool {
+        if !self.request.waits() {
+            return false;
+        }
+        self.scanner.learn_so_far();
+        let dumps = deployment.dumps().are_usable();
+        self.request.go_on(&self.plan, dumps);
+        self.scanner.go_on(&self.request.runs);
+        true
     }
 
     /// The commands that are left to be answered, where DUMP did not tell of a hash.

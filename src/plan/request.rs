@@ -117,6 +117,8 @@ pub struct ReadRequest {
     pub reply_bytes: usize,
     /// A key group whose hashes are read by HGETALL and would better be read by DUMP.
     pub dump_pays: Option<usize>,
+    /// Key groups of whose entities only the first is read until its hash is known.
+    waiting: Vec<usize>,
 }
 
 impl ReadRequest {
@@ -139,13 +141,14 @@ impl ReadRequest {
             rows,
             reply_bytes: 0,
             dump_pays: None,
+            waiting: Vec::new(),
         };
         for (index, group) in plan.groups().iter().enumerate() {
             let inputs: Vec<&KeyColumn> = group.key_columns.iter().map(|&i| &columns[i]).collect();
             let (keys, ends) = group.writer.write_all(&inputs);
             let entities = GroupRows::new(keys, ends);
-            request.add_group(plan, index, &entities, dumps);
             request.groups.push(entities);
+            request.add_group(plan, index, dumps);
         }
         Ok(request)
     }
@@ -162,11 +165,27 @@ impl ReadRequest {
             rows,
             reply_bytes: 0,
             dump_pays: None,
+            waiting: Vec::new(),
         };
         let entities = GroupRows::new(keys, ends);
-        request.add_group(plan, 0, &entities, dumps);
         request.groups.push(entities);
+        request.add_group(plan, 0, dumps);
         request
+    }
+
+    /// Whether some entities are not asked for yet.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Writes the commands for the entities that waited until something of their hashes is known, in the
+    /// place of those that are answered.
+    pub fn go_on(&mut self, plan: &Plan, dumps: bool) {
+        (self.commands, self.runs) = (Commands::default(), Vec::new());
+        for index in std::mem::take(&mut self.waiting) {
+            self.add_entities(plan, index, 1, dumps);
+        }
     }
 
     /// Whether some hashes are read by DUMP.
@@ -175,25 +194,33 @@ impl ReadRequest {
         (self.runs.iter()).any(|run| run.retrieval == Retrieval::Dump)
     }
 
-    fn add_group(&mut self, plan: &Plan, index: usize, entities: &GroupRows, dumps: bool) {
-        let group = &plan.groups()[index];
-        let count = entities.len();
-        if count == 0 || group.fields.is_empty() {
-            return;
+    fn add_group(&mut self, plan: &Plan, index: usize, dumps: bool) {
+        if !self.groups[index].is_empty() && !plan.groups()[index].fields.is_empty() {
+            self.add_entities(plan, index, 0, dumps);
         }
-        let choice = group.shape.choose(group.fields.len(), count, dumps);
+    }
+
+    /// Adds the commands for the entities of a key group from the first one on that was not asked for.
+    fn add_entities(&mut self, plan: &Plan, index: usize, mut first: usize, dumps: bool) {
+        let group = &plan.groups()[index];
+        let count = self.groups[index].len();
+        let choice = (group.shape).choose(group.fields.len(), count - first, dumps);
         if choice.dump_pays && !dumps {
             self.dump_pays = Some(index);
         }
-        self.reply_bytes += choice.reply_bytes * count;
-        let mut first = 0;
+        self.reply_bytes += choice.reply_bytes * (count - first);
         if choice.probe {
-            self.add_run(plan, index, entities, Retrieval::HGetAll, 0..1, 0);
-            first = 1;
+            self.add_run(plan, index, Retrieval::HGetAll, first..first + 1, 0);
+            first += 1;
+            // Once: the next entity may not be stored either.
+            if choice.waits && first == 1 && first < count {
+                self.waiting.push(index);
+                return;
+            }
         }
         if first < count {
             let reply = choice.reply_bytes;
-            self.add_run(plan, index, entities, choice.retrieval, first..count, reply);
+            self.add_run(plan, index, choice.retrieval, first..count, reply);
         }
     }
 
@@ -201,12 +228,12 @@ impl ReadRequest {
         &mut self,
         plan: &Plan,
         group: usize,
-        entities: &GroupRows,
         retrieval: Retrieval,
         range: std::ops::Range<usize>,
         reply_bytes: usize,
     ) {
         let fields = &plan.groups()[group].fields;
+        let entities = &self.groups[group];
         self.runs.push(Run {
             group,
             retrieval,
@@ -255,6 +282,7 @@ fn begin_hgetall(commands: &mut Commands, key: &[u8]) {
 mod tests {
     use super::*;
     use crate::entity_key::KeyVersion;
+    use crate::plan::ShapeSample;
     use crate::value::FeastType;
 
     fn plan() -> Plan {
@@ -282,6 +310,44 @@ mod tests {
         assert_eq!(plan.groups()[0].fields.len(), 4);
         let request = ReadRequest::new(&plan, &[KeyColumn::Int64(vec![1])], 1, false).unwrap();
         assert_eq!(request.commands.len(), 1);
+    }
+
+    #[test]
+    fn a_dear_read_of_unknown_hashes_waits_for_the_first_one() {
+        let mut plan = Plan::new(vec!["id".to_owned()]);
+        let group = plan
+            .add_group(&["id"], &[0], KeyVersion::V3, "waits")
+            .unwrap();
+        for number in 0..100 {
+            let name = format!("f{number}");
+            plan.add_column(group, &name, "v", &name, FeastType::Int64, None);
+        }
+        let columns = [KeyColumn::Int64((0..1000).collect())];
+        let runs = |request: &ReadRequest| {
+            let runs = request.runs.iter();
+            runs.map(|run| (run.retrieval, run.first, run.count))
+                .collect::<Vec<_>>()
+        };
+        let mut unknown = ReadRequest::new(&plan, &columns, 1000, false).unwrap();
+        assert!(unknown.waits());
+        assert_eq!(runs(&unknown), [(Retrieval::HGetAll, 0, 1)]);
+        // There was no hash.
+        unknown.go_on(&plan, false);
+        assert!(!unknown.waits());
+        let rest = [(Retrieval::HGetAll, 1, 1), (Retrieval::HMGet, 2, 998)];
+        assert_eq!(runs(&unknown), rest);
+        assert_eq!(unknown.commands.len(), 999);
+
+        let mut known = ReadRequest::new(&plan, &columns, 1000, false).unwrap();
+        plan.groups()[group].shape.learn(&ShapeSample {
+            hashes: 1,
+            pairs: 101,
+            bytes: 2000,
+            wanted_bytes: 900,
+            ..ShapeSample::default()
+        });
+        known.go_on(&plan, false);
+        assert_eq!(runs(&known), [(Retrieval::HGetAll, 1, 999)]);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! listpack, which is how Redis keeps a small hash, it walks the list once per field. So neither
 //! is better always: the cheaper one is chosen by the estimate below, from the width, size and
 //! encoding that earlier replies showed. HGETALL shows them as it goes; while HMGET is in use, now
-//! and then one entity is read by HGETALL as a probe, so that a change is noticed. Where many short
+//! and then one entity is read by HGETALL as a probe, so that a change is noticed. The first read of
+//! all has a probe too, and where HMGET may be dear, the rest of it waits for what that shows. Where many short
 //! values of a listpack would be read by HGETALL, DUMP is cheaper than both.
 
 use std::collections::HashMap;
@@ -50,6 +51,8 @@ const UNDUMPED_LEARNING: f32 = 0.5;
 const PROBE_SHARE: f32 = 0.01;
 /// The fewest entities between probes.
 const PROBE_INTERVAL: f32 = 64.0;
+/// What HMGET may cost, in nanoseconds, while nothing is known; it is worth a round trip to know.
+const UNKNOWN_COST: f32 = 2e6;
 
 /// The command that reads a hash.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -138,6 +141,13 @@ impl Estimate {
     }
 }
 
+/// The cost of HMGET while nothing is known of a hash: it has these fields at the least, and they may
+/// be in a listpack.
+fn hmget_of_unknown(fields: usize) -> f32 {
+    let pairs = (fields as f32).min(LISTPACK_ENTRIES);
+    fields as f32 * (cost::REPLY_ITEM + pairs / 2.0 * cost::LISTPACK_STEP)
+}
+
 #[derive(Debug, Default)]
 struct Learned {
     estimate: Option<Estimate>,
@@ -159,6 +169,8 @@ pub struct Choice {
     pub retrieval: Retrieval,
     /// Whether the first entity is read by HGETALL all the same.
     pub probe: bool,
+    /// Whether the others had better wait for what it shows: by HMGET they may be dear.
+    pub waits: bool,
     /// Bytes of reply to expect per entity; 0 when nothing is known.
     pub reply_bytes: usize,
     /// Whether DUMP would be better, if it may be used.
@@ -195,6 +207,7 @@ impl HashShape {
             return Choice {
                 retrieval: Retrieval::HMGet,
                 probe: false,
+                waits: false,
                 reply_bytes: 0,
                 dump_pays: false,
             };
@@ -203,6 +216,7 @@ impl HashShape {
             return Choice {
                 retrieval: Retrieval::HMGet,
                 probe: true,
+                waits: hmget_of_unknown(fields) * entities as f32 > UNKNOWN_COST,
                 reply_bytes: 0,
                 dump_pays: false,
             };
@@ -223,6 +237,7 @@ impl HashShape {
             return Choice {
                 retrieval,
                 probe: false,
+                waits: false,
                 reply_bytes: bytes as usize + 8,
                 dump_pays,
             };
@@ -236,6 +251,7 @@ impl HashShape {
         Choice {
             retrieval: Retrieval::HMGet,
             probe,
+            waits: false,
             reply_bytes: estimate.wanted_bytes as usize + fields * 8 + 8,
             dump_pays: false,
         }
@@ -305,6 +321,16 @@ mod tests {
     fn nothing_known_means_asking_for_the_fields_and_one_probe() {
         let choice = HashShape::default().choose(50, 10, true);
         assert_eq!((choice.retrieval, choice.probe), (Retrieval::HMGet, true));
+        assert!(!choice.waits);
+    }
+
+    #[test]
+    fn what_may_be_dear_waits_for_the_probe() {
+        for (fields, entities) in [(50, 1000), (364, 10)] {
+            assert!(HashShape::default().choose(fields, entities, true).waits);
+            let known = learned(fields, fields * 20, fields * 10, 0);
+            assert!(!known.choose(fields, entities, true).waits);
+        }
     }
 
     #[test]
