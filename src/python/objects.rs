@@ -178,9 +178,10 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
         for cell in cells {
             let object = match cell {
                 None => py.None().into_bound(py),
-                Some(cell) => match self.scalar(*hint, patience, cell) {
-                    Some(object) => object,
-                    None => {
+                Some(cell) => {
+                    if let Some(object) = self.scalar(*hint, patience, cell) {
+                        object
+                    } else {
                         let object = self.any(*hint, cell).map_err(|trouble| match *trouble {
                             Trouble::Cell(cause) => failed(list.len(), &cause),
                             Trouble::Feast(error) => told_of(py, error, list.len(), &failed),
@@ -192,7 +193,7 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
                         }
                         object
                     }
-                },
+                }
             };
             list.push(object)?;
         }
