@@ -82,7 +82,6 @@ def test_answers_lie_in_order(server: RedisServer, tmp_path: Path) -> None:
     rounds = [json.loads(line) for line in printed.splitlines()]
     shares = {name: statistics.median(line[name] for line in rounds) for name in rounds[0]}
     assert shares["plain"] < 0.6
-    assert shares["early"] > 0
     assert shares["first"] > 0.9
     assert shares["second"] > 0.9
     assert complaints == ""

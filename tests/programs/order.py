@@ -32,9 +32,9 @@ def forward(numbers: list[float]) -> float:
 
 
 def main(path: str) -> None:
-    """Prints, round by round, the values whose objects were begun before the reply was whole, and
-    the shares that lie in order: of a list that Python makes, of an answer's first list and of its
-    second one, of which nothing is begun."""
+    """Prints, round by round, the shares that lie in order: of a list that Python makes, of an
+    answer's first list, which is begun before the reply is whole if this thread had a core then, and
+    of its second one, of which nothing is begun."""
     store = FeatureStore(path)
     drivers = [place % STORED for place in range(LENGTH)]
     random.seed(1)
@@ -42,11 +42,10 @@ def main(path: str) -> None:
         strew()
         plain = forward([number + 0.5 for number in range(LENGTH)])
         answer = read(store, drivers, FEATURES)
-        early = answer._answer.early_values
         first = forward(answer.to_dict()["rate"])
         strew()
         second = forward(answer.to_dict()["rate"])
-        print(json.dumps({"early": early, "plain": plain, "first": first, "second": second}))
+        print(json.dumps({"plain": plain, "first": first, "second": second}))
 
 
 if __name__ == "__main__":
