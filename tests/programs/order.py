@@ -33,8 +33,8 @@ def forward(numbers: list[float]) -> float:
 
 def main(path: str) -> None:
     """Prints, round by round, the shares that lie in order: of a list that Python makes, of an
-    answer's first list, which is begun before the reply is whole if this thread had a core then, and
-    of its second one, of which nothing is begun."""
+    answer's first list, which is begun before the reply is whole if this thread had a core, and of
+    its second one, of which nothing is begun."""
     store = FeatureStore(path)
     drivers = [place % STORED for place in range(LENGTH)]
     random.seed(1)
