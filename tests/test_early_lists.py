@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import time
 from datetime import timedelta
@@ -120,6 +121,33 @@ def test_they_are_stocks(stores: tuple[FeatureStore, FeatureStore], features: li
     assert all(gc.is_tracked(column) for column in first.values())
     lists = [value for column in first.values() for value in column if isinstance(value, list)]
     assert all(gc.is_tracked(value) for value in lists)
+
+
+def test_objects_are_freed_while_the_next_read_waits(
+    stores: tuple[FeatureStore, FeatureStore],
+) -> None:
+    """Until then there is one more reference to each scalar. What its user still has is left alone."""
+    stock, ours = stores
+    expected = read(stock).to_dict()
+    begun(ours).to_dict()
+    answer = begun(ours).to_dict()
+    # Of a row and a feature of a float, an integer, a text, and the floats of a list.
+    row = next(row for row, trips in enumerate(answer["trips"]) if trips)
+    scalars = [answer["rate"][row], answer["trips"][row], *answer["vector"][row]]
+
+    def references() -> list[int]:
+        return [sys.getrefcount(scalar) for scalar in scalars]
+
+    plain = [count - 1 for count in references()]
+    # Whoever has a list may put anything into it, so none is kept.
+    fresh = [[1.0]]
+    assert sys.getrefcount(answer["vector"][row]) == sys.getrefcount(fresh[0])
+    for _ in range(100):
+        read(ours).to_dict()
+        if references() == plain:
+            break
+    assert references() == plain
+    assert_same(expected, answer)
 
 
 def test_the_columns_of_on_demand_views(stores: tuple[FeatureStore, FeatureStore]) -> None:

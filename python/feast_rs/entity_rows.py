@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
 from typing import Any
 
-from feast_rs.errors import ArgumentError, EntityRowsError, NoEntityRowsError
+from feast_rs import _core
+from feast_rs.errors import EntityRowsError, NoEntityRowsError
 
 
 def columnar(entity_rows: Any) -> Mapping[str, Any]:
@@ -18,7 +18,9 @@ def columnar(entity_rows: Any) -> Mapping[str, Any]:
         NoEntityRowsError: There is no row.
     """
     if isinstance(entity_rows, list):
-        return _columns_of_rows(entity_rows)
+        if not entity_rows:
+            raise NoEntityRowsError("entity_rows is empty; at least one row is needed.")
+        return _core.columns_of_rows(entity_rows)
     if isinstance(entity_rows, Mapping):
         return entity_rows
     # Arrow's tables call their names one way, pandas' and Polars' frames the other.
@@ -33,20 +35,6 @@ def columnar(entity_rows: Any) -> Mapping[str, Any]:
             f"table, not {type(entity_rows).__name__}"
         )
     return {name: entity_rows[name] for name in names}
-
-
-def _columns_of_rows(entity_rows: list[Mapping[str, Any]]) -> Mapping[str, Any]:
-    if not entity_rows:
-        raise NoEntityRowsError("entity_rows is empty; at least one row is needed.")
-    names = entity_rows[0].keys()
-    width = len(names)
-    try:
-        columns = {name: list(map(itemgetter(name), entity_rows)) for name in names}
-    except KeyError:
-        raise ArgumentError("All entity_rows must have the same keys.") from None
-    if set(map(len, entity_rows)) != {width}:
-        raise ArgumentError("All entity_rows must have the same keys.")
-    return columns
 
 
 def plain_columns(entity_rows: Any) -> dict[str, Any]:

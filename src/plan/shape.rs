@@ -5,8 +5,8 @@
 //! is better always: the cheaper one is chosen by the estimate below, from the width, size and
 //! encoding that earlier replies showed. HGETALL shows them as it goes; while HMGET is in use, now
 //! and then one entity is read by HGETALL as a probe, so that a change is noticed. The first read of
-//! all has a probe too, and where HMGET may be dear, the rest of it waits for what that shows. Where many short
-//! values of a listpack would be read by HGETALL, DUMP is cheaper than both.
+//! all has a probe too, and where HMGET may be dear, the rest of it waits for what that shows. Where
+//! many short values of a listpack would be read by HGETALL, DUMP is cheaper than both.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -113,6 +113,17 @@ struct Estimate {
 }
 
 impl Estimate {
+    /// The least that is to be expected of a hash of which nothing is known: these fields, all of them
+    /// short.
+    fn of_unknown(fields: usize) -> Self {
+        Self {
+            pairs: fields as f32,
+            bytes: 0.0,
+            wanted_bytes: 0.0,
+            long_share: 0.0,
+        }
+    }
+
     fn hgetall(&self) -> f32 {
         2.0 * self.pairs * cost::REPLY_ITEM + self.bytes * cost::BYTE
     }
@@ -139,13 +150,6 @@ impl Estimate {
         };
         fields * (cost::REPLY_ITEM + lookup) + self.wanted_bytes * cost::BYTE
     }
-}
-
-/// The cost of HMGET while nothing is known of a hash: it has these fields at the least, and they may
-/// be in a listpack.
-fn hmget_of_unknown(fields: usize) -> f32 {
-    let pairs = (fields as f32).min(LISTPACK_ENTRIES);
-    fields as f32 * (cost::REPLY_ITEM + pairs / 2.0 * cost::LISTPACK_STEP)
 }
 
 #[derive(Debug, Default)]
@@ -213,10 +217,11 @@ impl HashShape {
             };
         };
         let Some(estimate) = learned.estimate else {
+            let one = Estimate::of_unknown(fields).hmget(fields as f32);
             return Choice {
                 retrieval: Retrieval::HMGet,
                 probe: true,
-                waits: hmget_of_unknown(fields) * entities as f32 > UNKNOWN_COST,
+                waits: one * entities as f32 > UNKNOWN_COST,
                 reply_bytes: 0,
                 dump_pays: false,
             };

@@ -2,7 +2,8 @@
 //!
 //! A server takes longer for the replies to a large read than Python's objects take to be made of
 //! them, and the thread that reads has nothing to do meanwhile. So where the answers of a plan are
-//! used as lists, the lists are begun while the replies come, and `to_dict` only completes them.
+//! used as lists, the lists are begun while the replies come, and `to_dict` only completes them. The
+//! last answer's objects are freed in that time, too ([`KeptObjects`]).
 //! Whatever stands in the way, the objects are made when they are asked for, as they would have been.
 
 use std::cell::Cell;
@@ -15,7 +16,7 @@ use pyo3::exceptions::PyNotImplementedError;
 use pyo3::prelude::*;
 
 use super::collector::CollectorPause;
-use super::objects::{BlockOrder, Hint, ObjectColumn, ObjectMaker};
+use super::objects::{BlockOrder, Hint, KeptObjects, ObjectColumn, ObjectMaker};
 use super::schemas::Schemas;
 use crate::features::{Arriving, Onlooker};
 use crate::redis::habit::Habit;
@@ -90,6 +91,8 @@ struct Making {
     /// The column whose turn it is in the block; the number of columns when the block is done.
     turn: usize,
     order: BlockOrder,
+    /// None if another reader has them.
+    kept: Option<KeptObjects>,
     /// Whether the rest is left to who asks for it.
     stopped: bool,
 }
@@ -129,6 +132,7 @@ impl EarlyLists {
                 groups: Vec::new(),
                 turn: 0,
                 order: BlockOrder::default(),
+                kept: KeptObjects::claim(),
                 stopped: false,
             }),
         }
@@ -152,7 +156,9 @@ impl Onlooker for EarlyLists {
         let Some(making) = self.making.as_mut().filter(|making| !making.stopped) else {
             return;
         };
-        if !making.take_note(answer) {
+        let ready = making.take_note(answer);
+        let due = making.kept.as_ref().is_some_and(KeptObjects::are_due);
+        if !ready && !due {
             return;
         }
         let asked = Instant::now();
@@ -162,7 +168,10 @@ impl Onlooker for EarlyLists {
                 making.stopped = true;
                 HABIT.set(HABIT.get().discouraged());
             }
-            making.make(py, answer).is_ok()
+            if let Some(kept) = &mut making.kept {
+                kept.free_some(py);
+            }
+            !ready || making.make(py, answer).is_ok()
         });
         if made != Some(true) {
             making.stopped = true;
@@ -228,7 +237,8 @@ impl Making {
             .sum::<usize>()
             .min(VALUES_AT_ONCE);
         self.order.prepare(py, next, next);
-        let mut maker = ObjectMaker::early(py);
+        let mut kept = self.kept.take();
+        let mut maker = ObjectMaker::early(py, kept.as_mut());
         let failed = |_: usize, _: &dyn fmt::Display| PyNotImplementedError::new_err(());
         // A column may be nearly all of its rows' bytes.
         let piece = (BYTES_AT_ONCE / answer.bytes_per_entity().max(1)).max(1);
@@ -255,6 +265,7 @@ impl Making {
                 self.turn += 1;
             }
         }
+        self.kept = kept;
         Ok(())
     }
 

@@ -14,6 +14,7 @@ mod collector;
 mod completions;
 mod credentials;
 mod early;
+mod entity_rows;
 mod exceptions;
 mod keys;
 mod latest;
@@ -41,6 +42,8 @@ mod _core {
     use super::completions::{Completions, Task};
     #[pymodule_export]
     use super::credentials::CredentialPromise;
+    #[pymodule_export]
+    use super::entity_rows::columns_of_rows;
     #[pymodule_export]
     use super::keys::{KeyColumn, KeyOwner, parse_keys, serialize_keys, view_fields};
     #[pymodule_export]
