@@ -126,7 +126,7 @@ def test_they_are_stocks(stores: tuple[FeatureStore, FeatureStore], features: li
 def test_objects_are_freed_while_the_next_read_waits(
     stores: tuple[FeatureStore, FeatureStore],
 ) -> None:
-    """Until then there is one more reference to each scalar. What its user still has is left alone."""
+    """There is one more reference to each scalar until then. What is still in use stays."""
     stock, ours = stores
     expected = read(stock).to_dict()
     begun(ours).to_dict()

@@ -44,7 +44,7 @@ def main(path: str) -> None:
             strew()
             plain = forward([number + 0.5 for number in range(LENGTH)])
             answer = read(store, drivers, FEATURES)
-            # Where this thread was kept from a core, nothing was begun; then another answer is read.
+            # Where this thread was kept from a core, nothing was begun: another answer is read.
             if answer._answer.early_values:
                 break
             answer.to_dict()
