@@ -24,6 +24,7 @@ __all__ = [
     "WritePolicy",
     "WriteStream",
     "check_settings",
+    "columns_of_rows",
     "decode_values",
     "encode_values",
     "parse_keys",
