@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -142,6 +144,9 @@ def test_it_is_refused_as_by_stock(stores: Stores, name: str) -> None:
         (RATE, [{"driver_id": None}], feast_rs.EntityKeyError, "'driver_id': the value of row 0"),
         (RATE, {"driver_id": [1, None]}, feast_rs.EntityKeyError, "row 1 is null"),
         (RATE, [{"driver_id": 1}, {"x": 1}], feast_rs.ArgumentError, "same keys"),
+        (RATE, [{"driver_id": 1}, {"driver_id": 1, "x": 1}], feast_rs.ArgumentError, "same keys"),
+        (RATE, [{"driver_id": 1}, defaultdict(int, x=1)], feast_rs.ArgumentError, "same keys"),
+        (RATE, [{"driver_id": 1}, MappingProxyType({})], feast_rs.ArgumentError, "same keys"),
         (RATE, {"driver_id": [1, 2], "x": [1]}, feast_rs.ArgumentError, "columns of 1, 2 values"),
         (["account:balance"], [{"account_id": 2**31}], feast_rs.EntityKeyError, "INT32"),
         ("driver_stats:rate", ONE, feast_rs.FeatureListError, "not str"),

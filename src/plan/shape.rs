@@ -113,8 +113,7 @@ struct Estimate {
 }
 
 impl Estimate {
-    /// The least that is to be expected of a hash of which nothing is known: these fields, all of them
-    /// short.
+    /// That of a hash of which nothing is known, taken for one of these fields alone, all of them short.
     fn of_unknown(fields: usize) -> Self {
         Self {
             pairs: fields as f32,

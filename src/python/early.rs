@@ -36,8 +36,8 @@ const WARM_COLUMNS: usize = 8;
 /// No more bytes than this in a block: they are to be in the cache still.
 const BLOCK_BYTES: usize = 384 * 1024;
 
-/// The GIL is kept for so many values or bytes at the most: other threads want it, too, and nothing is
-/// read meanwhile.
+/// The GIL is kept for so many values or bytes at the most, and some of earlier answers that are freed:
+/// other threads want it, too, and nothing is read meanwhile.
 const VALUES_AT_ONCE: usize = 3 * VALUES;
 const BYTES_AT_ONCE: usize = 8 * BYTES;
 
@@ -91,7 +91,7 @@ struct Making {
     /// The column whose turn it is in the block; the number of columns when the block is done.
     turn: usize,
     order: BlockOrder,
-    /// None if another reader has them.
+    /// None if another reader has them, and within [`make`](Self::make).
     kept: Option<KeptObjects>,
     /// Whether the rest is left to who asks for it.
     stopped: bool,
@@ -156,9 +156,7 @@ impl Onlooker for EarlyLists {
         let Some(making) = self.making.as_mut().filter(|making| !making.stopped) else {
             return;
         };
-        let ready = making.take_note(answer);
-        let due = making.kept.as_ref().is_some_and(KeptObjects::are_due);
-        if !ready && !due {
+        if !making.take_note(answer) {
             return;
         }
         let asked = Instant::now();
@@ -171,7 +169,7 @@ impl Onlooker for EarlyLists {
             if let Some(kept) = &mut making.kept {
                 kept.free_some(py);
             }
-            !ready || making.make(py, answer).is_ok()
+            making.make(py, answer).is_ok()
         });
         if made != Some(true) {
             making.stopped = true;

@@ -20,17 +20,17 @@ pub fn columns_of_rows<'py>(
         .call_method0("keys")?
         .try_iter()?
         .collect::<PyResult<_>>()?;
-    let mut columns = vec![Vec::with_capacity(rows.len()); names.len()];
+    let mut columns: Vec<_> = names
+        .iter()
+        .map(|_| Vec::with_capacity(rows.len()))
+        .collect();
     for row in rows {
-        let width = match row.cast_exact::<PyDict>() {
-            Ok(row) => row.len(),
-            Err(_) => row.len()?,
-        };
-        if width != names.len() {
-            return Err(differ());
-        }
         for (name, column) in names.iter().zip(&mut columns) {
             column.push(value(&row, name)?);
+        }
+        // After the look-up, which may add a key to a mapping that has defaults.
+        if row.len()? != names.len() {
+            return Err(differ());
         }
     }
     for (name, column) in names.iter().zip(columns) {

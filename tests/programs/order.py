@@ -14,7 +14,7 @@ from feast import FeatureStore
 
 from tests.support.drivers import STORED, read
 
-ROUNDS = 9
+ROUNDS = 5
 READS = 100
 LENGTH = 5 * STORED
 FEATURES = ["stats:rate", "stats:trips", "stats:seen"]
