@@ -111,6 +111,9 @@ class Column:
         statuses: Sequence[int] | None = None,
         times: Sequence[tuple[int, int]] | None = None,
     ) -> Column: ...
+    @staticmethod
+    def of_array(name: str, dtype: str, array: Any, value_type: str) -> Column: ...
+    def __len__(self) -> int: ...
 
 @final
 class Answer:

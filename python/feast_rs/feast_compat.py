@@ -199,15 +199,21 @@ def requested_columns(context: RequestContext, full_feature_names: bool) -> list
     return names
 
 
-def transform_on_demand(response: Any, context: RequestContext, full_feature_names: bool) -> None:
-    """Appends the outputs of the on-demand views to a response message."""
+def transform_on_demand(
+    response: Any,
+    feature_refs: list[str],
+    views: list[Any],
+    full_feature_names: bool,
+    feature_types: dict[str, ValueType],
+) -> None:
+    """Appends the outputs of on-demand views to a response message, or to what stands for one."""
     arguments: dict[str, Any] = {}
     if "feature_types" in utils._augment_response_with_on_demand_transforms.__code__.co_varnames:
-        arguments["feature_types"] = feature_types(context.views)
+        arguments["feature_types"] = feature_types
     utils._augment_response_with_on_demand_transforms(
         response,
-        context.feature_refs,
-        context.on_demand_views,
+        feature_refs,
+        views,
         full_feature_names,
         **arguments,
     )

@@ -13,7 +13,7 @@ from feast import FeatureService
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.value_type import ValueType
 
-from feast_rs import _core, dtypes, fallback, feast_compat
+from feast_rs import _core, dtypes, fallback, feast_compat, plain_columns
 from feast_rs.entity_keys import key_column, proto_values
 from feast_rs.errors import (
     ArgumentError,
@@ -293,9 +293,11 @@ def bind(plan: Plan, columns: Mapping[str, Any]) -> BoundRequest:
     lengths = {len(key) for key in keys}
 
     def repeated(name: str, values: Any, declared: str | None) -> _core.Column:
-        messages = proto_values(values, declared)
-        lengths.add(len(messages))
-        return _column(name, messages, declared)
+        column = plain_columns.of_list(name, values, declared)
+        if column is None:
+            column = _column(name, proto_values(values, declared), declared)
+        lengths.add(len(column))
+        return column
 
     front: list[int | _core.Column] = list(plan.front)
     if plan.echoed:
@@ -313,7 +315,7 @@ def bind(plan: Plan, columns: Mapping[str, Any]) -> BoundRequest:
     for column, declared in plan.request_data:
         front.append(repeated(column, columns[column], declared))
     for column in plan.unknown:
-        lengths.add(len(proto_values(columns[column], None)))
+        repeated(column, columns[column], None)
     if len(lengths) > 1:
         raise ArgumentError(
             "All entity rows must have the same columns: there are columns of "

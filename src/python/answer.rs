@@ -8,7 +8,7 @@ use numpy::{PyArray1, PyArray2, PyArrayMethods, ToPyArray};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict, PyList};
-use pyo3_arrow::PyRecordBatch;
+use pyo3_arrow::{PyArray, PyRecordBatch};
 
 use super::collector::CollectorPause;
 use super::early::EarlyColumns;
@@ -17,7 +17,7 @@ use super::schemas::Schemas;
 use crate::error::{Error, ErrorKind};
 use crate::event_time::EventTime;
 use crate::features::{AddedColumn, Cells, Features, Front, MatrixFloat, Status};
-use crate::value::FeastType;
+use crate::value::{FeastType, encode};
 
 /// A column of serialized values that does not come from Redis' hashes.
 #[pyclass(frozen, module = "feast_rs._core")]
@@ -36,30 +36,49 @@ impl Column {
         statuses: Option<Vec<u8>>,
         times: Option<Vec<(i64, i32)>>,
     ) -> PyResult<Self> {
-        let rows = cells.len();
-        let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(rows));
+        let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(cells.len()));
         for cell in &cells {
             bytes.extend_from_slice(cell.as_bytes());
             ends.push(bytes.len());
         }
-        let mut statuses: Vec<Status> = statuses.map_or_else(Vec::new, |numbers| {
-            numbers.into_iter().map(Status::from).collect()
-        });
-        statuses.resize(rows, Status::Present);
-        let mut times: Vec<EventTime> = times.map_or_else(Vec::new, |times| {
+        let mut column = added(name, dtype, bytes, ends)?;
+        if let Some(numbers) = statuses {
+            column.statuses = numbers.into_iter().map(Status::from).collect();
+        }
+        if let Some(times) = times {
             let time = |(seconds, nanos)| EventTime { seconds, nanos };
-            times.into_iter().map(time).collect()
-        });
-        times.resize(rows, EventTime::default());
-        Ok(Self(AddedColumn {
-            name,
-            dtype: dtype.parse()?,
-            cells: bytes,
-            ends,
-            statuses,
-            times,
-        }))
+            column.times = times.into_iter().map(time).collect();
+        }
+        column.statuses.resize(column.ends.len(), Status::Present);
+        column.times.resize(column.ends.len(), EventTime::default());
+        Ok(Self(column))
     }
+
+    /// A column of an Arrow array's values, serialized as the Feast type `value_type`.
+    #[staticmethod]
+    fn of_array(name: String, dtype: &str, array: PyArray, value_type: &str) -> PyResult<Self> {
+        let cells = encode(array.array(), &value_type.parse()?)?;
+        let ends = cells.offsets().iter().skip(1).map(|&end| end as usize);
+        let column = added(name, dtype, cells.value_data().to_vec(), ends.collect())?;
+        Ok(Self(column))
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.ends.len()
+    }
+}
+
+/// A column of which all values are present, at the epoch.
+fn added(name: String, dtype: &str, cells: Vec<u8>, ends: Vec<usize>) -> PyResult<AddedColumn> {
+    let rows = ends.len();
+    Ok(AddedColumn {
+        name,
+        dtype: dtype.parse()?,
+        cells,
+        ends,
+        statuses: vec![Status::Present; rows],
+        times: vec![EventTime::default(); rows],
+    })
 }
 
 /// What [`Answer::surround`] is given.

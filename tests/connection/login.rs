@@ -311,7 +311,10 @@ fn a_node_of_a_cluster_is_read_from() {
     let node = node(&[]);
     assert_eq!(ping(&node.pool(settings.clone())).unwrap(), pong());
     let alone = RedisServer::start(&[]);
-    if matches!(ask(&alone.pool(json!({})), &[b"READONLY"]), Ok(Reply::Status(_))) {
+    if matches!(
+        ask(&alone.pool(json!({})), &[b"READONLY"]),
+        Ok(Reply::Status(_))
+    ) {
         // Valkey takes it outside of a cluster too.
         return;
     }
