@@ -116,7 +116,8 @@ class TestHealthy:
         assert report.address == server.address
         assert report.role == "primary"
         with server.client() as client:
-            assert report.version == client.info()["redis_version"]
+            info = client.info()
+        assert report.version == info.get("valkey_version", info["redis_version"])
         assert 0 < (report.round_trip_ms or 0) < 1000
         assert abs(report.clock_skew_ms or 0) < 1000
         assert report.keys == 10

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.drivers import check, filled_store, open_store, read, read_async
-from tests.support.server import RedisServer
+from tests.support.server import RedisServer, embedded_binary, server_binary
 
 ROOT = Path(__file__).parent.parent
 
@@ -77,6 +77,8 @@ def test_exits_while_the_server_is_silent(own_server: RedisServer, tmp_path: Pat
 @pytest.mark.skipif(os.environ.get("PYTHONMALLOC", "pymalloc") != "pymalloc", reason="its order")
 def test_answers_lie_in_order(server: RedisServer, tmp_path: Path) -> None:
     """Also where blocks were freed in disorder; lists of Python are made in them as they are."""
+    if server_binary() == embedded_binary():
+        pytest.skip("Valkey sends the replies to so few keys at once, and no list is begun early")
     filled_store(tmp_path, server.address)
     printed, complaints = program("order", tmp_path)
     rounds = [json.loads(line) for line in printed.splitlines()]
