@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from feast import utils
 from feast.errors import FeastObjectNotFoundException
+from feast.online_response import OnlineResponse as FeastOnlineResponse
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.value_type import ValueType
 
@@ -187,16 +188,37 @@ def feature_types(views: list[tuple[Any, list[str]]]) -> dict[str, ValueType]:
 
 def requested_columns(context: RequestContext, full_feature_names: bool) -> list[str]:
     """The names of the features' columns in the order of the request."""
-    parse = getattr(utils, "_parse_feature_ref", None)
     names = []
     for ref in context.feature_refs:
-        view, _, feature = ref.partition(":")
-        if parse is not None:
-            view, version, feature = parse(ref)
-            if version is not None:
-                view = f"{view}@v{version}"
+        view, version, feature = _parse_ref(ref)
+        if version is not None:
+            view = f"{view}@v{version}"
         names.append(f"{view}__{feature}" if full_feature_names else feature)
     return names
+
+
+def requested_outputs(context: RequestContext, view: Any) -> list[str]:
+    """The features of an on-demand view that are asked for."""
+    names = {view.name, view.projection.name_to_use()}
+    parsed = map(_parse_ref, context.feature_refs)
+    return [feature for name, _, feature in parsed if name in names]
+
+
+def _parse_ref(ref: str) -> tuple[str, int | None, str]:
+    parse = getattr(utils, "_parse_feature_ref", None)
+    if parse is None:
+        view, _, feature = ref.partition(":")
+        return view, None, feature
+    parsed: tuple[str, int | None, str] = parse(ref)
+    return parsed
+
+
+def response_of(message: Any, feature_types: dict[str, ValueType]) -> FeastOnlineResponse:
+    """Feast's own response of a message."""
+    response = FeastOnlineResponse(message)
+    # Earlier releases take no types, and look at none.
+    response._feature_types = feature_types
+    return response
 
 
 def transform_on_demand(

@@ -26,13 +26,13 @@ _PLAIN = {
 }
 # What Feast takes values for where no type is declared.
 _INFERRED = {bool: "BOOL", bytes: "BYTES", float: "DOUBLE", int: "INT64", str: "STRING"}
-# The value types of Arrow columns that Feast takes as they are.
+# The value types of Arrow columns that Feast takes as they are, by the number of the Arrow type.
 _ARROW = {
-    pa.bool_(): "BOOL",
-    pa.float64(): "DOUBLE",
-    pa.int64(): "INT64",
-    pa.string(): "STRING",
-    pa.large_string(): "STRING",
+    pa.bool_().id: "BOOL",
+    pa.float64().id: "DOUBLE",
+    pa.int64().id: "INT64",
+    pa.string().id: "STRING",
+    pa.large_string().id: "STRING",
 }
 
 
@@ -57,6 +57,8 @@ def of_list(
     taken, arrow_type = _PLAIN.get(value_type, (frozenset(), None))
     if not classes or not classes <= taken:
         return None
+    if value_type == "BYTES" and not any(values):
+        return None  # Feast takes a column of empty bytes for nulls.
     try:
         array = pa.array(values, arrow_type)
     except (pa.ArrowException, OverflowError, UnicodeError):
@@ -68,7 +70,7 @@ def of_arrow(
     name: str, values: pa.ChunkedArray, value_type: str | None, dtype: str | None = None
 ) -> _core.Column | None:
     """The same of an Arrow column."""
-    inferred = _ARROW.get(values.type)
+    inferred = _ARROW.get(values.type.id)
     if inferred is None or (value_type is not None and value_type != inferred):
         return None
     if values.null_count and (inferred in {"BOOL", "INT64"} or values.null_count == len(values)):

@@ -31,6 +31,15 @@ logger = logging.getLogger(__name__)
 _PLANS = 1024
 
 
+class OutputType(NamedTuple):
+    """What an on-demand view's feature is."""
+
+    value_type: str | None
+    """The name of the ``ValueType`` that Feast makes of its values; None lets them decide."""
+    dtype: str | None
+    """The declared type, as ``feast_rs.dtypes`` spells it; None if there is none."""
+
+
 @dataclass
 class Plan:
     """A compiled feature list for requests with certain columns."""
@@ -60,6 +69,8 @@ class Plan:
     """The entity keys that are read with, by their index in `core`."""
     inputs: dict[str, list[int]] = field(default_factory=dict)
     """Those of them that the inputs of an on-demand view's column are read with."""
+    outputs: list[dict[str, OutputType]] = field(default_factory=list)
+    """Of each on-demand view the columns that are asked for."""
 
 
 class BoundRequest(NamedTuple):
@@ -218,7 +229,22 @@ def compile_plan(
         inputs = {group for name in sources for group in groups_of.get(name, plan.groups)}
         for output in view.features:
             plan.inputs[f"{prefix}{output.name}"] = sorted(inputs)
+        plan.outputs.append(_outputs(view, prefix, feast_compat.requested_outputs(context, view)))
     return plan
+
+
+def _outputs(view: Any, prefix: str, names: list[str]) -> dict[str, OutputType]:
+    # Feast looks for a value type by the column's name, which with a prefix it does not find.
+    value_types = {
+        field.name: field.dtype.to_value_type().name
+        for field in view.schema
+        if hasattr(field.dtype, "to_value_type")
+    }
+    declared = {field.name: dtypes.spell(field.dtype) for field in view.features}
+    return {
+        f"{prefix}{name}": OutputType(value_types.get(f"{prefix}{name}"), declared.get(name))
+        for name in names
+    }
 
 
 def _declared(context: feast_compat.RequestContext, column: str) -> str | None:
@@ -315,7 +341,9 @@ def bind(plan: Plan, columns: Mapping[str, Any]) -> BoundRequest:
     for column, declared in plan.request_data:
         front.append(repeated(column, columns[column], declared))
     for column in plan.unknown:
-        repeated(column, columns[column], None)
+        values = columns[column]
+        plain = plain_columns.of_list(column, values, None)
+        lengths.add(len(proto_values(values, None)) if plain is None else len(plain))
     if len(lengths) > 1:
         raise ArgumentError(
             "All entity rows must have the same columns: there are columns of "
