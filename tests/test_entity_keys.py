@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ import pytest
 from feast.infra.key_encoding_utils import deserialize_entity_key, serialize_entity_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import RepeatedValue, Value
+from feast.type_map import python_values_to_proto_values
 from feast.value_type import ValueType
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import feast_rs
@@ -221,6 +222,25 @@ def test_fractions_of_seconds_are_cut_toward_zero_as_feast_cuts_them() -> None:
         from_feast = feast_rs.serialize_entity_keys({"id": array.to_pylist()})
         assert from_arrow.to_pylist() == from_feast.to_pylist()
         assert from_arrow.to_pylist() == feast_keys("UNIX_TIMESTAMP", [int(micros / 1e6)])
+
+
+ZONES = st.one_of(
+    st.timezones(),
+    st.just(timezone.utc),
+    st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes))),
+)
+
+
+@given(st.lists(st.datetimes(timezones=ZONES, allow_imaginary=True), min_size=1, max_size=4))
+@example([datetime(9999, 12, 31, 23, 59, 59, 999_999, timezone.utc)])
+@example([datetime(1, 1, 2, 0, 0, 0, 1, timezone.utc)])
+@example([datetime(2024, 1, 1), datetime(2024, 1, 1, tzinfo=timezone.utc)])
+def test_datetimes_are_the_seconds_that_feast_makes_of_them(moments: list[datetime]) -> None:
+    """Of any zone, also in a gap or at a repeated hour; with parts of seconds."""
+    messages = python_values_to_proto_values(moments, ValueType.UNIX_TIMESTAMP)
+    seconds = [message.unix_timestamp_val for message in messages]
+    keys = feast_rs.serialize_entity_keys({"id": moments}, {"id": "UNIX_TIMESTAMP"})
+    assert keys.to_pylist() == feast_keys("UNIX_TIMESTAMP", seconds)
 
 
 def test_many_keys_of_one_join_key() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,8 @@ _KEY_FIELDS = {
     "unix_timestamp_val": "UNIX_TIMESTAMP",
 }
 _INTEGERS = frozenset({"INT32", "INT64"})
+# Of other years Feast's float of seconds may round a microsecond to a whole second.
+_YEARS = range(1800, 2200)
 
 
 def serialize_entity_keys(
@@ -91,12 +94,25 @@ def key_column(name: str, values: Any, declared: str | None) -> _core.KeyColumn:
     if declared == "UNKNOWN":
         declared = None
     try:
-        column = _core.KeyColumn.convert(values, declared)
+        moments = _moments(values) if declared in {None, "UNIX_TIMESTAMP"} else None
+        column = _core.KeyColumn.convert(values if moments is None else moments, declared)
         if column is None:
             column = column_of_messages(name, proto_values(values, declared), declared)
     except EntityKeyError as cause:
         raise EntityKeyError(f"join key '{name}': {cause}") from cause
     return column
+
+
+def _moments(values: Any) -> pa.Array | None:
+    """The timestamps of a list of datetimes with zones. Of those without, Feast's releases differ
+    in what they mean."""
+    if not isinstance(values, list) or not values or not isinstance(values[0], datetime):
+        return None
+    plain = all(
+        isinstance(value, datetime) and value.tzinfo is not None and value.year in _YEARS
+        for value in values
+    )
+    return pa.array(values, pa.timestamp("us", "UTC")) if plain else None
 
 
 def proto_values(values: Any, declared: str | None) -> list[Any]:
