@@ -179,9 +179,8 @@ def setting(module_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
         for mode in ("python", "pandas"):
             GIVEN[named(dtype, mode)] = inferred
             views.append(output_view(dtype, mode, stats))
-    setting.stock.apply(views)
+    setting.apply(*views)
     GIVEN.clear()
-    setting.ours.refresh_registry()
     return setting
 
 
@@ -310,11 +309,6 @@ def test_nothing_is_left_to_the_collector(setting: Setting) -> None:
     assert not {"_Vectors", "_Message", "_Inputs", "_OverAnswer"} & set(left)
 
 
-def apply(setting: Setting, *views: OnDemandFeatureView) -> None:
-    setting.stock.apply(list(views))
-    setting.ours.refresh_registry()
-
-
 def test_two_views_with_a_feature_of_one_name(setting: Setting) -> None:
     """Each column has its own view's type; a feature that nobody asks for decides none."""
     stats = setting.stock.get_feature_view("driver_stats")
@@ -334,7 +328,7 @@ def test_two_views_with_a_feature_of_one_name(setting: Setting) -> None:
         )(function)
         for function, schema in [(one, {"x": String}), (other, {"x": Int64, "y": Float64})]
     ]
-    apply(setting, *views)
+    setting.apply(*views)
     answer = setting.ask(["one:x", "other:y"], ROWS)
     assert answer.to_arrow().column("x").to_pylist() == ["0.5", "None", "None"]
     setting.ask(["one:x", "other:x", "other:y"], ROWS, full_feature_names=True)
@@ -359,7 +353,7 @@ def test_a_frame_with_columns_that_nobody_asked_for(setting: Setting) -> None:
 
     schema = [Field(name="half", dtype=Float64), Field(name="place", dtype=String)]
     view = on_demand_feature_view(sources=[stats], schema=schema, mode="pandas")(crowd)
-    apply(setting, view)
+    setting.apply(view)
     for full_names in (False, True):
         for features in (["crowd:half"], ["crowd:half", "driver_stats:rate"], ["crowd:place"]):
             ask_both(setting, features, ROWS, full_feature_names=full_names)
@@ -376,6 +370,6 @@ def test_a_view_may_change_what_it_is_given(setting: Setting) -> None:
 
     schema = [Field(name="cleared", dtype=String)]
     view = on_demand_feature_view(sources=[stats], schema=schema, mode="python")(clear)
-    apply(setting, view)
+    setting.apply(view)
     features = ["driver_stats:trips", "clear:cleared", "shown_python_view:shown_python"]
     assert setting.ask(features, ROWS).to_dict()["trips"] == [7, None, None]

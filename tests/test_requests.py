@@ -189,8 +189,7 @@ def test_an_on_demand_view_with_values_too_few(
     def few(inputs: dict[str, Any]) -> dict[str, Any]:
         return {"known": [0.5] + [rate for rate in inputs["rate"] if rate is not None]}
 
-    own.stock.apply([few])
-    own.ours.refresh_registry()
+    own.apply(few)
     features = ["driver_stats:trips", "few:known"]
     rows = [{"driver_id": driver} for driver in drivers]
     expected = own.stock.get_online_features(features, rows)

@@ -97,9 +97,9 @@ def writers_alive() -> int:
     return names.count("feast-rs-write")
 
 
-def no_writer_is_left() -> bool:
+def no_writer_is_left(within: float = 1) -> bool:
     """Whether there is none, but for one that was joined and that the kernel is yet to remove."""
-    end = time.monotonic() + 1
+    end = time.monotonic() + within
     while writers_alive() and time.monotonic() < end:
         time.sleep(0.01)
     return writers_alive() == 0
@@ -605,10 +605,7 @@ def test_no_thread_is_left(server: RedisServer, tmp_path: Path) -> None:
     assert no_writer_is_left()
     writer = row_writer(store)
     del writer
-    end = time.monotonic() + 10
-    while writers_alive() and time.monotonic() < end:
-        time.sleep(0.02)
-    assert no_writer_is_left()
+    assert no_writer_is_left(within=10)
 
 
 def test_a_fork_on_the_way(server: RedisServer, tmp_path: Path) -> None:

@@ -318,12 +318,16 @@ def bind(plan: Plan, columns: Mapping[str, Any]) -> BoundRequest:
     keys = [key_column(name, columns[column], declared) for column, name, declared in plan.keys]
     lengths = {len(key) for key in keys}
 
+    def converted(name: str, values: Any, declared: str | None = None) -> _core.Column | list[Any]:
+        """The values as a column where they are plain, else as messages."""
+        plain = plain_columns.of_list(name, values, declared)
+        either = proto_values(values, declared) if plain is None else plain
+        lengths.add(len(either))
+        return either
+
     def repeated(name: str, values: Any, declared: str | None) -> _core.Column:
-        column = plain_columns.of_list(name, values, declared)
-        if column is None:
-            column = _column(name, proto_values(values, declared), declared)
-        lengths.add(len(column))
-        return column
+        either = converted(name, values, declared)
+        return _column(name, either, declared) if isinstance(either, list) else either
 
     front: list[int | _core.Column] = list(plan.front)
     if plan.echoed:
@@ -341,9 +345,7 @@ def bind(plan: Plan, columns: Mapping[str, Any]) -> BoundRequest:
     for column, declared in plan.request_data:
         front.append(repeated(column, columns[column], declared))
     for column in plan.unknown:
-        values = columns[column]
-        plain = plain_columns.of_list(column, values, None)
-        lengths.add(len(proto_values(values, None)) if plain is None else len(plain))
+        converted(column, columns[column])
     if len(lengths) > 1:
         raise ArgumentError(
             "All entity rows must have the same columns: there are columns of "

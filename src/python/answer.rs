@@ -41,16 +41,17 @@ impl Column {
             bytes.extend_from_slice(cell.as_bytes());
             ends.push(bytes.len());
         }
-        let mut column = added(name, dtype, bytes, ends)?;
-        if let Some(numbers) = statuses {
-            column.statuses = numbers.into_iter().map(Status::from).collect();
-        }
-        if let Some(times) = times {
-            let time = |(seconds, nanos)| EventTime { seconds, nanos };
-            column.times = times.into_iter().map(time).collect();
-        }
-        column.statuses.resize(column.ends.len(), Status::Present);
-        column.times.resize(column.ends.len(), EventTime::default());
+        let statuses = statuses.unwrap_or_default().into_iter().map(Status::from);
+        let time = |(seconds, nanos)| EventTime { seconds, nanos };
+        let times = times.unwrap_or_default().into_iter().map(time);
+        let column = added(
+            name,
+            dtype,
+            bytes,
+            ends,
+            statuses.collect(),
+            times.collect(),
+        )?;
         Ok(Self(column))
     }
 
@@ -59,7 +60,8 @@ impl Column {
     fn of_array(name: String, dtype: &str, array: PyArray, value_type: &str) -> PyResult<Self> {
         let cells = encode(array.array(), &value_type.parse()?)?;
         let ends = cells.offsets().iter().skip(1).map(|&end| end as usize);
-        let column = added(name, dtype, cells.value_data().to_vec(), ends.collect())?;
+        let bytes = cells.value_data().to_vec();
+        let column = added(name, dtype, bytes, ends.collect(), Vec::new(), Vec::new())?;
         Ok(Self(column))
     }
 
@@ -68,16 +70,24 @@ impl Column {
     }
 }
 
-/// A column of which all values are present, at the epoch.
-fn added(name: String, dtype: &str, cells: Vec<u8>, ends: Vec<usize>) -> PyResult<AddedColumn> {
-    let rows = ends.len();
+/// A column; values without a status are present, those without a time of the epoch.
+fn added(
+    name: String,
+    dtype: &str,
+    cells: Vec<u8>,
+    ends: Vec<usize>,
+    mut statuses: Vec<Status>,
+    mut times: Vec<EventTime>,
+) -> PyResult<AddedColumn> {
+    statuses.resize(ends.len(), Status::Present);
+    times.resize(ends.len(), EventTime::default());
     Ok(AddedColumn {
         name,
         dtype: dtype.parse()?,
         cells,
         ends,
-        statuses: vec![Status::Present; rows],
-        times: vec![EventTime::default(); rows],
+        statuses,
+        times,
     })
 }
 

@@ -23,6 +23,10 @@ class Setting:
         self.ours = feature_store(OURS, directory, server.address)
         self.world = World(self.stock)
 
+    def apply(self, *definitions: Any) -> None:
+        self.stock.apply(list(definitions))
+        self.ours.refresh_registry()
+
     def ask(self, features: Any, rows: Any, **options: Any) -> Any:
         return ask(self.stock, self.ours, features, rows, **options)
 
