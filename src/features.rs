@@ -9,6 +9,7 @@ mod arriving;
 mod blocks;
 mod cells;
 mod decoding;
+mod early_arrays;
 mod matrix;
 mod message;
 mod status;
@@ -16,6 +17,7 @@ mod status;
 pub(crate) use arriving::Watched;
 pub use arriving::{Arriving, Onlooker};
 pub use cells::Cells;
+pub use early_arrays::EarlyArrays;
 pub use matrix::MatrixFloat;
 pub use status::Status;
 
@@ -30,7 +32,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event_time::EventTime;
 use crate::grid::{Grid, Unanswered};
 use crate::plan::{FeatureColumn, GroupRows, Plan};
-use crate::value::FeastType;
+use crate::value::{ColumnDecoder, FeastType};
 
 /// A column that does not come from the grid: request data, the output of an on-demand view, a
 /// precomputed vector.
@@ -251,14 +253,19 @@ impl Features {
 
     /// The columns as an Arrow record batch in their declared types; of columns of one name the
     /// last one counts, in the place of the first, as in a Python dict. With `event_times`, each
-    /// column is followed by `<name>__ts`, whole seconds since the epoch as int64.
+    /// column is followed by `<name>__ts`, whole seconds since the epoch as int64. `begun` are the
+    /// plan's columns as far as they were decoded before.
     ///
     /// # Errors
     /// [`ErrorKind::Decode`], naming view, feature and entity, for a cell that is malformed or
     /// does not fit the declared type.
-    pub fn record_batch(&self, event_times: bool) -> Result<RecordBatch> {
+    pub fn record_batch(
+        &self,
+        event_times: bool,
+        begun: Vec<ColumnDecoder>,
+    ) -> Result<RecordBatch> {
         let shown = self.distinct();
-        let decoders = self.decoded(&shown)?;
+        let decoders = self.decoded(&shown, begun)?;
         let mut fields = Vec::with_capacity(shown.len());
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(shown.len());
         for (&column, decoder) in shown.iter().zip(decoders) {

@@ -11,8 +11,8 @@ use crate::plan::{FeatureColumn, GroupRows};
 const BLOCK_ROWS: usize = 64;
 
 impl Features {
-    /// All rows from `first` on in blocks, each to be taken by every one of `columns` before the next
-    /// block. A block's cells of these columns are in the cache when it comes.
+    /// All rows in blocks, from that of row `first` on, each to be taken by every one of `columns` before
+    /// the next block. A block's cells of these columns are in the cache when it comes.
     pub fn blocks(
         &self,
         columns: &[usize],
@@ -20,6 +20,7 @@ impl Features {
     ) -> impl Iterator<Item = Range<usize>> + use<'_> {
         let features = columns.iter().filter_map(|&column| self.feature(column));
         let spans = spans(features, self.groups.len());
+        let first = first - first % BLOCK_ROWS;
         (first..self.rows).step_by(BLOCK_ROWS).map(move |start| {
             let rows = start..self.rows.min(start + BLOCK_ROWS);
             if let Some(grid) = &self.grid {

@@ -24,14 +24,24 @@ struct Flaw {
 }
 
 impl Features {
-    /// The columns `shown`, decoded; a join key's stays empty. Of several wrong cells the same one is
+    /// The columns `shown`, decoded; a join key's stays empty. `begun` are the plan's columns as far as
+    /// they were decoded before, or none. Of several wrong cells the same one is
     /// always told of, however many threads there are.
-    pub(super) fn decoded(&self, shown: &[usize]) -> Result<Vec<ColumnDecoder>> {
+    pub(super) fn decoded(
+        &self,
+        shown: &[usize],
+        begun: Vec<ColumnDecoder>,
+    ) -> Result<Vec<ColumnDecoder>> {
+        let mut begun: Vec<_> = begun.into_iter().map(Some).collect();
+        let mut begun = |column| begun.get_mut(self.plan_column(column)?)?.take();
         let mut decoders: Vec<ColumnDecoder> = shown
             .iter()
-            .map(|&column| ColumnDecoder::new(self.dtype(column), self.rows))
+            .map(|&column| {
+                begun(column).unwrap_or_else(|| ColumnDecoder::new(self.dtype(column), self.rows))
+            })
             .collect();
-        let threads = threads(self.rows * shown.len());
+        let left = |decoder: &ColumnDecoder| self.rows - decoder.len();
+        let threads = threads(decoders.iter().map(left).sum());
         let shares = if threads == 1 {
             1
         } else {
@@ -45,9 +55,9 @@ impl Features {
         let next = || locked(&shares).next();
         let work = || {
             while let Some((number, part)) = next() {
-                let begin = number * share;
-                let columns = &shown[begin..begin + part.len()];
-                if let Err(found) = self.decode(columns, begin, part) {
+                let first = number * share;
+                let columns = &shown[first..first + part.len()];
+                if let Err(found) = self.decode(columns, first, part) {
                     let mut flaw = locked(&flaw);
                     if flaw.as_ref().is_none_or(|other| found.at < other.at) {
                         *flaw = Some(found);
@@ -76,16 +86,17 @@ impl Features {
         begin: usize,
         decoders: &mut [ColumnDecoder],
     ) -> std::result::Result<(), Flaw> {
-        for rows in self.blocks(columns, 0) {
-            let start = rows.start;
+        let first = decoders.iter().map(ColumnDecoder::len).min();
+        for rows in self.blocks(columns, first.unwrap_or(0)) {
             for (place, (&column, decoder)) in columns.iter().zip(&mut *decoders).enumerate() {
-                if self.key(column).is_some() {
+                let start = rows.start.max(decoder.len());
+                if start >= rows.end || self.key(column).is_some() {
                     continue;
                 }
                 decoder
-                    .extend(self.cells(column, rows.clone()))
+                    .extend(self.cells(column, start..rows.end))
                     .map_err(|cause| Flaw {
-                        at: (start, begin + place),
+                        at: (rows.start, begin + place),
                         error: self.cell_error(column, start + cause.index, &cause.reason()),
                     })?;
             }
@@ -156,7 +167,7 @@ mod tests {
 
     #[test]
     fn every_value_has_its_place() {
-        let batch = features(&[]).record_batch(false).unwrap();
+        let batch = features(&[]).record_batch(false, Vec::new()).unwrap();
         assert_eq!((batch.num_rows(), batch.num_columns()), (ROWS, COLUMNS));
         for column in 0..COLUMNS {
             let numbers = batch.column(column).as_primitive::<Int64Type>();
@@ -168,7 +179,7 @@ mod tests {
     #[test]
     fn the_same_wrong_cell_is_told_of() {
         let error = |broken: &[(usize, usize)]| {
-            let outcome = features(broken).record_batch(false);
+            let outcome = features(broken).record_batch(false, Vec::new());
             outcome.unwrap_err().to_string()
         };
         let first = error(&[(70, 49)]);

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow_array::RecordBatch;
 use foldhash::fast::RandomState;
 use numpy::{PyArray1, PyArray2, PyArrayMethods, ToPyArray};
 use pyo3::prelude::*;
@@ -10,8 +11,8 @@ use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use pyo3_arrow::{PyArray, PyRecordBatch};
 
+use super::beginning::{Beginning, Form};
 use super::collector::CollectorPause;
-use super::early::EarlyColumns;
 use super::objects::{BlockOrder, Hint, ObjectColumn, ObjectMaker};
 use super::schemas::Schemas;
 use crate::error::{Error, ErrorKind};
@@ -103,7 +104,7 @@ enum InFront<'py> {
 pub struct Answer {
     features: Mutex<Arc<Features>>,
     schemas: Arc<Schemas>,
-    early: EarlyColumns,
+    beginning: Beginning,
 }
 
 #[pymethods]
@@ -165,20 +166,20 @@ impl Answer {
             .collect()
     }
 
-    /// How many values of the lists of `to_dict` were made while the replies came.
+    /// How many values of the lists of `to_dict`, or of arrays, were made while the replies came.
     #[getter]
     fn early_values(&self) -> usize {
-        self.early.values()
+        self.beginning.values()
     }
 
     /// The columns as lists of Python values; with `event_times`, each followed by
     /// `<name>__ts` in whole seconds.
     fn to_dict<'py>(&self, py: Python<'py>, event_times: bool) -> PyResult<Bound<'py, PyDict>> {
         let features = self.features();
-        self.schemas.expectation.lists_wanted();
+        self.schemas.expectation.wanted(Form::Lists);
         // Also while the dict is made: it would find all that was made before it to be looked through.
         let _pause = CollectorPause::new();
-        let lists = column_lists(py, &features, self.early.take())?;
+        let lists = column_lists(py, &features, self.beginning.take_lists())?;
         if !event_times {
             let names = (0..features.width()).map(|column| features.name(column));
             return self.schemas.template.dict(py, names, lists);
@@ -195,8 +196,7 @@ impl Answer {
 
     /// The columns as an Arrow record batch of the declared types.
     fn record_batch(&self, py: Python<'_>, event_times: bool) -> PyResult<PyRecordBatch> {
-        let features = self.features();
-        let batch = py.detach(|| features.record_batch(event_times))?;
+        let batch = py.detach(|| self.batch(event_times))?;
         Ok(PyRecordBatch::new(batch))
     }
 
@@ -206,8 +206,7 @@ impl Answer {
         py: Python<'py>,
         event_times: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let features = self.features();
-        let batch = py.detach(|| features.record_batch(event_times))?;
+        let batch = py.detach(|| self.batch(event_times))?;
         self.schemas.import(py, batch)
     }
 
@@ -313,14 +312,20 @@ impl Answer {
         Self {
             features: Mutex::new(Arc::new(features)),
             schemas,
-            early: EarlyColumns::default(),
+            beginning: Beginning::default(),
         }
     }
 
-    /// The same, with the columns of objects that were begun while its replies came.
-    pub fn with_early(mut self, early: EarlyColumns) -> Self {
-        self.early = early;
+    /// The same, with the columns that were begun while its replies came.
+    pub fn begun_with(mut self, beginning: Beginning) -> Self {
+        self.beginning = beginning;
         self
+    }
+
+    fn batch(&self, event_times: bool) -> Result<RecordBatch, Error> {
+        self.schemas.expectation.wanted(Form::Arrays);
+        let begun = self.beginning.take_arrays();
+        self.features().record_batch(event_times, begun)
     }
 
     fn features(&self) -> Arc<Features> {
@@ -338,21 +343,23 @@ impl Answer {
     }
 }
 
-/// Every column as a list; `early` are those of the plan's columns that were begun while the replies
-/// came. The cells of some rows lie together in the reply, so all columns take theirs before the next
+/// Every column as a list; `begun` are the plan's columns as far as they were made while the replies
+/// came, or none. The cells of some rows lie together in the reply, so all columns take theirs before the next
 /// rows' turn.
 fn column_lists<'py>(
     py: Python<'py>,
     features: &Features,
-    mut early: Vec<Option<ObjectColumn>>,
+    begun: Vec<ObjectColumn>,
 ) -> PyResult<Vec<Bound<'py, PyList>>> {
     let mut maker = ObjectMaker::new(py);
     let rows = features.rows();
     let mut columns = Vec::with_capacity(features.width());
+    let keep = !begun.is_empty();
+    let mut begun: Vec<_> = begun.into_iter().map(Some).collect();
     for index in 0..features.width() {
         let begun = features
             .plan_column(index)
-            .and_then(|column| early.get_mut(column)?.take());
+            .and_then(|column| begun.get_mut(column)?.take());
         columns.push(match begun {
             Some(column) => column,
             None => ObjectColumn::new(py, Hint::of(features.dtype(index)), rows)?,
@@ -382,7 +389,7 @@ fn column_lists<'py>(
             maker.fill(column, cells, |row, cause| failed(index, row, cause))?;
         }
     }
-    let lists = columns.into_iter().map(|column| column.finish(py));
+    let lists = columns.into_iter().map(|column| column.finish(py, keep));
     Ok(lists.collect())
 }
 

@@ -9,9 +9,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
 use super::answer::Answer;
+use super::beginning::{Beginning, Begun};
 use super::completions::{Completions, Outcome, Promise, Queue, Task};
 use super::credentials::PythonProvider;
-use super::early::{EarlyColumns, EarlyLists};
 use super::keys::KeyColumn;
 use super::nodes;
 use super::plan::Plan;
@@ -117,19 +117,19 @@ impl Client {
         } else {
             rows * plan.columns().len()
         };
-        let mut lists = EarlyLists::expected(&schemas.expectation, rows, values);
+        let mut begun = Begun::expected(&schemas.expectation, rows, values);
         let features = self.run(py, |client, deployment, interrupt| {
             let deadline = Deadline::after(client.config.node.request_timeout);
             let read = Read::new(plan, keys, rows, strict, deployment)?;
             let read = read.on_error(on_error(defaults));
-            read.run(deployment, deadline, interrupt, &mut lists)
+            read.run(deployment, deadline, interrupt, &mut begun)
         })?;
-        let early = if features.is_as_stored() {
-            lists.finish(schemas.clone())
+        let beginning = if features.is_as_stored() {
+            begun.finish(schemas.clone())
         } else {
-            EarlyColumns::default()
+            Beginning::default()
         };
-        Ok(Answer::new(features, schemas).with_early(early))
+        Ok(Answer::new(features, schemas).begun_with(beginning))
     }
 
     /// Reads as `read` does, as a task whose outcome goes to `completions` under `token`.

@@ -9,11 +9,12 @@
 )]
 
 mod answer;
+mod beginning;
 mod client;
 mod collector;
 mod completions;
 mod credentials;
-mod early;
+mod early_lists;
 mod entity_rows;
 mod exceptions;
 mod keys;

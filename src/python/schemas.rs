@@ -14,7 +14,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 use pyo3_arrow::PySchema;
 
-use super::early::Expectation;
+use super::beginning::Expectation;
 use super::template::Template;
 
 /// The schemas of one plan's answers; with and without event times, and of a few selections.
@@ -23,7 +23,7 @@ pub struct Schemas {
     imported: Mutex<Vec<(SchemaRef, Py<PyAny>)>>,
     /// The dict that an answer becomes.
     pub template: Template,
-    /// Whether an answer becomes one.
+    /// What an answer becomes.
     pub expectation: Expectation,
 }
 

@@ -50,6 +50,13 @@ impl ColumnDecoder {
         })
     }
 
+    /// How many cells were appended.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    pub fn len(&self) -> usize {
+        self.column.len()
+    }
+
     /// The array of all cells appended, of [`FeastType::arrow_type`].
     #[must_use]
     pub fn finish(self) -> ArrayRef {

@@ -1,28 +1,21 @@
 //! Objects that are made while the rest of an answer is still on its way.
 //!
 //! A server takes longer for the replies to a large read than Python's objects take to be made of
-//! them, and the thread that reads has nothing to do meanwhile. So where the answers of a plan are
-//! used as lists, the lists are begun while the replies come, and `to_dict` only completes them. The
-//! last answer's objects are freed in that time, too ([`KeptObjects`]).
-//! Whatever stands in the way, the objects are made when they are asked for, as they would have been.
+//! them, and the thread that reads has nothing to do meanwhile. So it begins the lists while the
+//! replies come, and `to_dict` only completes them. Lists of earlier answers are freed in that time,
+//! too ([`KeptLists`]).
 
 use std::cell::Cell;
 use std::fmt;
-use std::sync::atomic::{AtomicI8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyNotImplementedError;
 use pyo3::prelude::*;
 
 use super::collector::CollectorPause;
-use super::objects::{BlockOrder, Hint, KeptObjects, ObjectColumn, ObjectMaker};
-use super::schemas::Schemas;
+use super::objects::{BlockOrder, Hint, KeptLists, ObjectColumn, ObjectMaker};
 use crate::features::{Arriving, Onlooker};
 use crate::redis::habit::Habit;
-
-/// A read of fewer values is over too soon.
-const LEAST_VALUES: usize = 4096;
 
 /// A block is begun when so many values or bytes of it have come, and one in so many of all the values
 /// that are left.
@@ -48,51 +41,17 @@ thread_local! {
     static HABIT: Cell<Habit> = const { Cell::new(Habit::new()) };
 }
 
-/// What the answers of a plan were used for.
-#[derive(Debug, Default)]
-pub struct Expectation(AtomicI8);
-
-impl Expectation {
-    /// From so many answers on that were used as lists it is of them.
-    const SURE: i8 = 2;
-    /// What it counts from when lists were made for nothing.
-    const DISAPPOINTED: i8 = -16;
-
-    /// Takes note that an answer is used as lists.
-    pub fn lists_wanted(&self) {
-        let next = |seen: i8| (seen < Self::SURE).then_some(seen + 1);
-        let _ = self
-            .0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
-    }
-
-    fn lists_unwanted(&self) {
-        self.0.store(Self::DISAPPOINTED, Ordering::Relaxed);
-    }
-
-    fn is_of_lists(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= Self::SURE
-    }
-}
-
 /// The columns of a plan on their way to lists, for as long as the read lasts.
-#[derive(Default)]
-pub struct EarlyLists {
-    /// None if nothing is to be made.
-    making: Option<Making>,
-}
-
+///
 /// Values are made in blocks of rows, column by column within one: neighbours in a list are made one
 /// after the other then and lie together, which makes them faster to free than those of a row would be.
-struct Making {
+pub struct EarlyLists {
     rows: usize,
     columns: Vec<ObjectColumn>,
     groups: Vec<Group>,
     /// The column whose turn it is in the block; the number of columns when the block is done.
     turn: usize,
     order: BlockOrder,
-    /// None if another reader has them, and within [`make`](Self::make).
-    kept: Option<KeptObjects>,
     /// Whether the rest is left to who asks for it.
     stopped: bool,
 }
@@ -115,69 +74,54 @@ impl Group {
 }
 
 impl EarlyLists {
-    /// Lists of the columns of a plan that is read for `rows` rows, if its answers are used so.
-    pub fn expected(expectation: &Expectation, rows: usize, values: usize) -> Self {
-        let worthwhile = values >= LEAST_VALUES && expectation.is_of_lists();
-        if !worthwhile {
-            return Self::default();
-        }
+    /// Lists of the columns of a plan that is read for `rows` rows; `None` where other threads wanted the
+    /// GIL of late.
+    pub fn unless_crowded(rows: usize) -> Option<Self> {
         if let Some(passing) = HABIT.get().passing() {
             HABIT.set(passing);
-            return Self::default();
+            return None;
         }
-        Self {
-            making: Some(Making {
-                rows,
-                columns: Vec::new(),
-                groups: Vec::new(),
-                turn: 0,
-                order: BlockOrder::default(),
-                kept: KeptObjects::claim(),
-                stopped: false,
-            }),
-        }
+        Some(Self {
+            rows,
+            columns: Vec::new(),
+            groups: Vec::new(),
+            turn: 0,
+            order: BlockOrder::default(),
+            stopped: false,
+        })
     }
 
-    /// What was made, for the answer to the read; `plan` is whose columns they are.
-    pub fn finish(self, plan: Arc<Schemas>) -> EarlyColumns {
-        let begun = self.making.filter(|making| !making.columns.is_empty());
-        if begun.as_ref().is_some_and(|making| !making.stopped) {
+    /// What was made, column by column of the plan.
+    pub fn finish(self) -> Vec<ObjectColumn> {
+        if !self.columns.is_empty() && !self.stopped {
             HABIT.set(Habit::new());
         }
-        EarlyColumns(Mutex::new(begun.map(|making| Begun {
-            columns: making.columns,
-            plan,
-        })))
+        self.columns
     }
 }
 
 impl Onlooker for EarlyLists {
     fn look(&mut self, answer: &Arriving<'_>) {
-        let Some(making) = self.making.as_mut().filter(|making| !making.stopped) else {
-            return;
-        };
-        if !making.take_note(answer) {
+        if self.stopped || !self.take_note(answer) {
             return;
         }
         let asked = Instant::now();
         // An interpreter that is ending makes no objects.
         let made = Python::try_attach(|py| {
             if asked.elapsed() > CROWDED {
-                making.stopped = true;
+                self.stopped = true;
                 HABIT.set(HABIT.get().discouraged());
             }
-            if let Some(kept) = &mut making.kept {
-                kept.free_some(py);
-            }
-            making.make(py, answer).is_ok()
+            KeptLists::free_some(py);
+            self.make(py, answer).is_ok()
         });
         if made != Some(true) {
-            making.stopped = true;
+            self.stopped = true;
         }
     }
 }
 
-impl Making {
+impl EarlyLists {
     /// Takes note of the rows that have come; whether there is enough to be made of them.
     fn take_note(&mut self, answer: &Arriving<'_>) -> bool {
         if self.groups.is_empty() {
@@ -235,8 +179,7 @@ impl Making {
             .sum::<usize>()
             .min(VALUES_AT_ONCE);
         self.order.prepare(py, next, next);
-        let mut kept = self.kept.take();
-        let mut maker = ObjectMaker::early(py, kept.as_mut());
+        let mut maker = ObjectMaker::early(py);
         let failed = |_: usize, _: &dyn fmt::Display| PyNotImplementedError::new_err(());
         // A column may be nearly all of its rows' bytes.
         let piece = (BYTES_AT_ONCE / answer.bytes_per_entity().max(1)).max(1);
@@ -263,7 +206,6 @@ impl Making {
                 self.turn += 1;
             }
         }
-        self.kept = kept;
         Ok(())
     }
 
@@ -274,38 +216,5 @@ impl Making {
         let block = |group: usize| self.groups[group].block.0..self.groups[group].block.1;
         answer.warm(self.turn..end, block);
         end
-    }
-}
-
-/// The columns that an answer's lists begin with.
-#[derive(Default)]
-pub struct EarlyColumns(Mutex<Option<Begun>>);
-
-struct Begun {
-    columns: Vec<ObjectColumn>,
-    plan: Arc<Schemas>,
-}
-
-impl EarlyColumns {
-    /// How many values there are.
-    pub fn values(&self) -> usize {
-        let begun = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let columns = begun.iter().flat_map(|begun| &begun.columns);
-        columns.map(ObjectColumn::len).sum()
-    }
-
-    /// The columns, in the plan's order; none if there are none, or they were taken before.
-    pub fn take(&self) -> Vec<Option<ObjectColumn>> {
-        let begun = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let columns = begun.map(|mut begun| std::mem::take(&mut begun.columns));
-        columns.into_iter().flatten().map(Some).collect()
-    }
-}
-
-impl Drop for Begun {
-    fn drop(&mut self) {
-        if !self.columns.is_empty() {
-            self.plan.expectation.lists_unwanted();
-        }
     }
 }
