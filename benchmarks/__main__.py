@@ -82,7 +82,7 @@ def _reads(
     found = []
     for shape in shapes:
         began = time.monotonic()
-        result = measure_read(stores, server, shape, 1.0 if quick else 12.0, 2 if quick else 10)
+        result = measure_read(stores, server, shape, 1.0 if quick else 40.0, 2 if quick else 10)
         found.append(result)
         say(
             f"  {shape.label}: {result.to_dict_faster:.1f} times faster than {result.stock}, "

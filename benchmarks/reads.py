@@ -37,6 +37,10 @@ class Figure:
     redis_command_us: float
     redis_process_us: float
     samples: int
+    retaken: int
+    """Samples that were taken again: see `cpus.py`."""
+    doubtful: int
+    """Of `samples`, those that count though they were to be taken again."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,14 @@ def measure_read(
     timed = race(_contestants(stores, server, shape, requests), budget)
     weigh(timed, server, weighings)
     figures = {
-        one.name: Figure(one.seconds, one.command_us, one.process_us, len(one.samples))
+        one.name: Figure(
+            one.seconds,
+            one.command_us,
+            one.process_us,
+            len(one.samples),
+            one.retaken,
+            one.doubtful,
+        )
         for one in timed
     }
     return _judge(stores, shape, checked, figures)

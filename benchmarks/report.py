@@ -120,6 +120,20 @@ def _contestants_table(reads: Sequence[ReadResult], unit: str) -> str:
     )
 
 
+def _samples_text(reads: Sequence[ReadResult]) -> str:
+    """How many samples there are, and how many did not count."""
+    figures = [figure for read in reads for figure in read.figures.values()]
+    samples, retaken = sum(f.samples for f in figures), sum(f.retaken for f in figures)
+    text = (
+        f"{samples} samples; {retaken} more were taken again, whoever's they were, since the "
+        "machine's CPUs were not apart just then (`cpus.py`)."
+    )
+    doubtful = sum(f.doubtful for f in figures)
+    if doubtful:
+        text += f" {doubtful} count although they were not apart for long: do not trust them."
+    return text
+
+
 def _narrow_table(report: Report) -> str:
     rows = [
         (
@@ -203,7 +217,7 @@ def to_markdown(report: Report) -> str:
         parts.append("A quick run: few samples, for trying things out.")
     parts += report.notes
     if report.reads:
-        parts += ["## Reads", _bars_table(report)]
+        parts += ["## Reads", _bars_table(report), _samples_text(report.reads)]
         parts += ["Milliseconds of everything that was raced:"]
         parts += [_contestants_table(report.reads, "ms")]
         parts += ["Microseconds that Redis spent in commands, for one read:"]
