@@ -33,6 +33,13 @@ while sys.stdin.buffer.read(1):
 """
 
 
+def _cpus() -> int:
+    """How many CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _pace() -> float:
     """How often in a second this CPU does a piece of work."""
     began = now = time.perf_counter()
@@ -49,7 +56,7 @@ class Cpus:
 
     def __init__(self) -> None:
         # On a single CPU nothing ever works beside anything.
-        self._helper = None if (os.cpu_count() or 1) < 2 else self._start()
+        self._helper = None if _cpus() < 2 else self._start()
 
     @staticmethod
     def _start() -> subprocess.Popen[bytes]:

@@ -12,25 +12,13 @@ from feast import FeatureStore
 
 import feast_rs
 from tests.support.cells import Pair
+from tests.support.early import ALL, STATS, HalfWay, columns, early_values, fill, read
 from tests.support.server import RedisServer
 from tests.support.stores import OURS, feature_store
-from tests.support.world import World, write
 
-STORED, ROWS = 900, 2000
-SCALARS = [f"driver_stats:{name}" for name in ("rate", "trips", "city", "tags", "since")]
-# Views of three entity keys.
-ALL = [*SCALARS, "driver_more:score", "customer:age", "customer:vector", "globals:slogan"]
 # Reads that teach the plan what its answers are used for; after one that became nothing, more.
 LESSONS = 3
 MOST_LESSONS = 30
-
-
-def columns(rows: int = ROWS) -> dict[str, list[Any]]:
-    """Entities that come again, some of them missing."""
-    return {
-        "driver_id": [(row * 7) % (STORED + 100) for row in range(rows)],
-        "customer_id": [f"c{row % 411}" for row in range(rows)],
-    }
 
 
 @pytest.fixture(scope="module")
@@ -41,37 +29,13 @@ def server(module_server: RedisServer) -> RedisServer:
 @pytest.fixture(scope="module")
 def directory(server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("early_arrays")
-    store = feature_store(OURS, directory, server.address)
-    World(store)
-    drivers = [
-        {
-            "driver_id": n,
-            "rate": n / 7,
-            "trips": None if n % 5 == 0 else n << 40,
-            "city": f"Zürich {n % 13}",
-            "tags": [str(n)] * (n % 4),
-        }
-        for n in range(STORED)
-    ]
-    write(store, "driver_stats", drivers)
-    write(store, "driver_more", [{"driver_id": n, "score": n / 3} for n in range(700)])
-    customers = [{"customer_id": f"c{n}", "age": n, "vector": [n / 2] * 5} for n in range(400)]
-    write(store, "customer", customers)
-    write(store, "globals", [{"slogan": "ja"}])
+    fill(directory, server.address)
     return directory
 
 
 @pytest.fixture
 def store(directory: Path, server: RedisServer) -> FeatureStore:
     return feature_store(OURS, directory, server.address)
-
-
-def read(store: FeatureStore, features: list[str] = ALL, rows: Any = None) -> Any:
-    return store.get_online_features(features, rows or columns())
-
-
-def early_values(answer: Any) -> int:
-    return answer._answer.early_values
 
 
 def begun(store: FeatureStore, features: list[str] = ALL, rows: Any = None) -> Any:
@@ -84,7 +48,7 @@ def begun(store: FeatureStore, features: list[str] = ALL, rows: Any = None) -> A
     raise AssertionError("nothing was begun")
 
 
-@pytest.mark.parametrize("features", [ALL, SCALARS, ["customer:vector", *SCALARS]])
+@pytest.mark.parametrize("features", [ALL, STATS, ["customer:vector", *STATS]])
 @pytest.mark.parametrize("times", [False, True])
 def test_they_are_the_same(
     directory: Path, server: RedisServer, features: list[str], times: bool
@@ -148,13 +112,43 @@ def test_a_malformed_cell_is_told(shared_server: RedisServer, tmp_path: Path) ->
     assert begun(pair.ours, features, rows).to_arrow().num_rows == 4000
 
 
+def test_default_values_in_an_outage(directory: Path, server: RedisServer) -> None:
+    """Replies that came before it are as stored, the others' values are the defaults."""
+    settings: dict[str, Any] = {
+        "on_error": "defaults",
+        "default_values": {"driver_stats:rate": -1.0},
+        "request_timeout_ms": 3000,
+    }
+    rows = {"driver_id": list(range(3000))}
+    store = feature_store(OURS, directory, server.address, **settings)
+    whole = read(store, STATS, rows).to_dict()
+    half_way = HalfWay(server.port)
+    store = feature_store(OURS, directory, half_way.address, **settings)
+    few = {"driver_id": list(range(10))}
+    for _ in range(LESSONS):
+        read(store, STATS, few).to_arrow()
+    answer = read(store, STATS, rows)
+    assert answer.degraded
+    assert early_values(answer) == 0
+    rates = answer.to_arrow().column("rate").to_pylist()
+    came = rates.index(-1.0)
+    assert 100 < came < 2500
+    assert rates == whole["rate"][:came] + [-1.0] * (3000 - came)
+    half_way.close()
+
+
 def test_threads(store: FeatureStore) -> None:
     expected = read(store).to_arrow()
+    begun(store).to_arrow()
     wrong: list[str] = []
+    early = 0
 
     def reads() -> None:
+        nonlocal early
         for _ in range(30):
-            if not read(store).to_arrow().equals(expected):
+            answer = read(store)
+            early += early_values(answer)
+            if not answer.to_arrow().equals(expected):
                 wrong.append("differs")
 
     threads = [threading.Thread(target=reads) for _ in range(8)]
@@ -163,3 +157,4 @@ def test_threads(store: FeatureStore) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+    assert early > 0

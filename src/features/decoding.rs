@@ -34,14 +34,24 @@ impl Features {
     ) -> Result<Vec<ColumnDecoder>> {
         let mut begun: Vec<_> = begun.into_iter().map(Some).collect();
         let mut begun = |column| begun.get_mut(self.plan_column(column)?)?.take();
-        let mut decoders: Vec<ColumnDecoder> = shown
-            .iter()
-            .map(|&column| {
-                begun(column).unwrap_or_else(|| ColumnDecoder::new(self.dtype(column), self.rows))
-            })
-            .collect();
-        let left = |decoder: &ColumnDecoder| self.rows - decoder.len();
-        let threads = threads(decoders.iter().map(left).sum());
+        let decoder = |&column| {
+            begun(column).unwrap_or_else(|| ColumnDecoder::new(self.dtype(column), self.rows))
+        };
+        self.complete(shown, shown.iter().map(decoder).collect())
+    }
+
+    /// Decodes what the columns `shown` lack.
+    fn complete(
+        &self,
+        shown: &[usize],
+        mut decoders: Vec<ColumnDecoder>,
+    ) -> Result<Vec<ColumnDecoder>> {
+        let cells = shown.iter().zip(&decoders);
+        let cells = cells.map(|(&column, decoder)| match self.key(column) {
+            Some(_) => 0,
+            None => self.rows - decoder.len(),
+        });
+        let threads = threads(cells.sum());
         let shares = if threads == 1 {
             1
         } else {
@@ -86,17 +96,24 @@ impl Features {
         begin: usize,
         decoders: &mut [ColumnDecoder],
     ) -> std::result::Result<(), Flaw> {
-        let first = decoders.iter().map(ColumnDecoder::len).min();
-        for rows in self.blocks(columns, first.unwrap_or(0)) {
-            for (place, (&column, decoder)) in columns.iter().zip(&mut *decoders).enumerate() {
-                let start = rows.start.max(decoder.len());
-                if start >= rows.end || self.key(column).is_some() {
+        let columns = columns.iter().zip(decoders).enumerate();
+        let mut left: Vec<_> = columns
+            .filter(|(_, (column, decoder))| {
+                self.key(**column).is_none() && decoder.len() < self.rows
+            })
+            .collect();
+        let first = left.iter().map(|(_, (_, decoder))| decoder.len()).min();
+        let shown: Vec<usize> = left.iter().map(|(_, (column, _))| **column).collect();
+        for rows in self.blocks(&shown, first.unwrap_or(self.rows)) {
+            for (place, (column, decoder)) in &mut left {
+                let (column, start) = (**column, rows.start.max(decoder.len()));
+                if start >= rows.end {
                     continue;
                 }
                 decoder
                     .extend(self.cells(column, start..rows.end))
                     .map_err(|cause| Flaw {
-                        at: (rows.start, begin + place),
+                        at: (rows.start, begin + *place),
                         error: self.cell_error(column, start + cause.index, &cause.reason()),
                     })?;
             }
@@ -120,13 +137,15 @@ fn threads(cells: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use arrow_array::ArrayRef;
     use arrow_array::cast::AsArray as _;
     use arrow_array::types::Int64Type;
 
+    use crate::error::Result;
     use crate::event_time::EventTime;
     use crate::features::{AddedColumn, Features, Status};
-    use crate::value::FeastType;
     use crate::value::wire::tag;
+    use crate::value::{ColumnDecoder, FeastType};
 
     const ROWS: usize = 4000;
     const COLUMNS: usize = 50;
@@ -173,6 +192,38 @@ mod tests {
             let numbers = batch.column(column).as_primitive::<Int64Type>();
             let expected = (0..ROWS).map(|row| i64::from(value(row, column)));
             assert!(numbers.values().iter().copied().eq(expected), "{column}");
+        }
+    }
+
+    /// The columns of which so many rows were decoded before, completed.
+    fn completed(features: &Features, lengths: &[usize]) -> Result<Vec<ArrayRef>> {
+        let begun = |(column, &length): (usize, &usize)| {
+            let mut decoder = ColumnDecoder::new(features.dtype(column), ROWS);
+            decoder.extend(features.cells(column, 0..length)).unwrap();
+            decoder
+        };
+        let shown: Vec<usize> = (0..COLUMNS).collect();
+        let decoders =
+            features.complete(&shown, lengths.iter().enumerate().map(begun).collect())?;
+        Ok(decoders.into_iter().map(ColumnDecoder::finish).collect())
+    }
+
+    #[test]
+    fn what_was_begun_is_completed() {
+        let mixed = [0, 1, 63, 64, 65, ROWS - 1, ROWS].into_iter().cycle();
+        let mixed = mixed.take(COLUMNS).collect();
+        let nothing = [0; COLUMNS];
+        let expected = completed(&features(&[]), &nothing).unwrap();
+        for lengths in [mixed, vec![ROWS; COLUMNS], vec![70; COLUMNS]] {
+            assert_eq!(completed(&features(&[]), &lengths).unwrap(), expected);
+        }
+        // Of several wrong cells the same one is told of, whatever was begun.
+        let broken = features(&[(71, 0), (70, 49), (200, 3)]);
+        let error = |lengths: &[usize]| completed(&broken, lengths).unwrap_err().to_string();
+        let first = error(&nothing);
+        assert!(first.contains("row 71"), "{first}");
+        for length in [1, 64, 66, 70] {
+            assert_eq!(error(&[length; COLUMNS]), first, "{length}");
         }
     }
 

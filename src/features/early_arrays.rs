@@ -1,9 +1,9 @@
 //! Columns that are decoded while the rest of an answer is on its way.
 //!
 //! A server takes longer for the replies to a large read than their values take to be decoded, and the
-//! thread that reads has nothing to do meanwhile. It takes no more than half of the time for this: of
-//! several servers the replies may come faster than one thread decodes them, and several do the rest
-//! when all are there.
+//! thread that reads has nothing to do meanwhile. It takes no more than half of the time for this: where
+//! replies come faster than one thread decodes them, several do the rest when all are there. Replies of
+//! several servers are looked at only then.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use super::{Arriving, Onlooker};
 use crate::value::ColumnDecoder;
 
-/// Rows are decoded so many at a time, or fewer if they have more values than this: nothing is read
-/// meanwhile.
+/// Rows that each column of a group takes at a time, or fewer if they have more values than this.
 const ROWS: usize = 64;
 const VALUES: usize = 8192;
+
+/// No more values than in such a part and this are decoded at a look: nothing is read meanwhile.
+const AT_ONCE: usize = VALUES / 2;
 
 /// But so many rows at the least: a column's turn costs something, too.
 const LEAST_ROWS: usize = 8;
@@ -103,16 +105,21 @@ impl EarlyArrays {
 
 impl Onlooker for EarlyArrays {
     fn look(&mut self, answer: &Arriving<'_>) {
-        if self.groups.is_empty() {
-            self.begin(answer);
-        }
         let now = Instant::now();
         if self.stopped || self.spent > now.duration_since(self.began) / 2 {
             return;
         }
-        if let Some((group, rows)) = self.next(answer) {
-            self.decode(answer, group, rows);
-            self.spent += now.elapsed();
+        if self.groups.is_empty() {
+            self.begin(answer);
         }
+        let mut values = 0;
+        while values < AT_ONCE
+            && !self.stopped
+            && let Some((group, rows)) = self.next(answer)
+        {
+            values += rows.len() * self.groups[group].columns.len();
+            self.decode(answer, group, rows);
+        }
+        self.spent += now.elapsed();
     }
 }

@@ -196,8 +196,7 @@ impl Answer {
 
     /// The columns as an Arrow record batch of the declared types.
     fn record_batch(&self, py: Python<'_>, event_times: bool) -> PyResult<PyRecordBatch> {
-        let batch = py.detach(|| self.batch(event_times))?;
-        Ok(PyRecordBatch::new(batch))
+        Ok(PyRecordBatch::new(self.batch(py, event_times)?))
     }
 
     /// The same as a `pyarrow.RecordBatch`.
@@ -206,8 +205,7 @@ impl Answer {
         py: Python<'py>,
         event_times: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let batch = py.detach(|| self.batch(event_times))?;
-        self.schemas.import(py, batch)
+        self.schemas.import(py, self.batch(py, event_times)?)
     }
 
     /// The columns' declared types, as `feast_rs.dtypes` spells them.
@@ -322,10 +320,11 @@ impl Answer {
         self
     }
 
-    fn batch(&self, event_times: bool) -> Result<RecordBatch, Error> {
+    fn batch(&self, py: Python<'_>, event_times: bool) -> Result<RecordBatch, Error> {
         self.schemas.expectation.wanted(Form::Arrays);
-        let begun = self.beginning.take_arrays();
-        self.features().record_batch(event_times, begun)
+        // Locks are taken with the GIL held, lest a fork find one taken.
+        let (features, begun) = (self.features(), self.beginning.take_arrays());
+        py.detach(|| features.record_batch(event_times, begun))
     }
 
     fn features(&self) -> Arc<Features> {
@@ -354,7 +353,6 @@ fn column_lists<'py>(
     let mut maker = ObjectMaker::new(py);
     let rows = features.rows();
     let mut columns = Vec::with_capacity(features.width());
-    let keep = !begun.is_empty();
     let mut begun: Vec<_> = begun.into_iter().map(Some).collect();
     for index in 0..features.width() {
         let begun = features
@@ -389,7 +387,7 @@ fn column_lists<'py>(
             maker.fill(column, cells, |row, cause| failed(index, row, cause))?;
         }
     }
-    let lists = columns.into_iter().map(|column| column.finish(py, keep));
+    let lists = columns.into_iter().map(|column| column.finish(py));
     Ok(lists.collect())
 }
 

@@ -156,7 +156,9 @@ impl Drop for Unused {
     fn drop(&mut self) {
         let form = match &self.columns {
             Columns::Lists(columns) if !columns.is_empty() => Form::Lists,
-            Columns::Arrays(columns) if !columns.is_empty() => Form::Arrays,
+            Columns::Arrays(columns) if columns.iter().any(|column| column.len() > 0) => {
+                Form::Arrays
+            }
             _ => return,
         };
         self.plan.expectation.unwanted(form);

@@ -2,8 +2,8 @@
 //!
 //! A server takes longer for the replies to a large read than Python's objects take to be made of
 //! them, and the thread that reads has nothing to do meanwhile. So it begins the lists while the
-//! replies come, and `to_dict` only completes them. Lists of earlier answers are freed in that time,
-//! too ([`KeptLists`]).
+//! replies come, and `to_dict` only completes them. The last answer's objects are freed in that time,
+//! too ([`KeptObjects`]).
 
 use std::cell::Cell;
 use std::fmt;
@@ -13,7 +13,7 @@ use pyo3::exceptions::PyNotImplementedError;
 use pyo3::prelude::*;
 
 use super::collector::CollectorPause;
-use super::objects::{BlockOrder, Hint, KeptLists, ObjectColumn, ObjectMaker};
+use super::objects::{BlockOrder, Hint, KeptObjects, ObjectColumn, ObjectMaker};
 use crate::features::{Arriving, Onlooker};
 use crate::redis::habit::Habit;
 
@@ -52,6 +52,8 @@ pub struct EarlyLists {
     /// The column whose turn it is in the block; the number of columns when the block is done.
     turn: usize,
     order: BlockOrder,
+    /// None if another reader has them, and within [`make`](Self::make).
+    kept: Option<KeptObjects>,
     /// Whether the rest is left to who asks for it.
     stopped: bool,
 }
@@ -87,6 +89,7 @@ impl EarlyLists {
             groups: Vec::new(),
             turn: 0,
             order: BlockOrder::default(),
+            kept: KeptObjects::claim(),
             stopped: false,
         })
     }
@@ -112,7 +115,9 @@ impl Onlooker for EarlyLists {
                 self.stopped = true;
                 HABIT.set(HABIT.get().discouraged());
             }
-            KeptLists::free_some(py);
+            if let Some(kept) = &mut self.kept {
+                kept.free_some(py);
+            }
             self.make(py, answer).is_ok()
         });
         if made != Some(true) {
@@ -179,7 +184,8 @@ impl EarlyLists {
             .sum::<usize>()
             .min(VALUES_AT_ONCE);
         self.order.prepare(py, next, next);
-        let mut maker = ObjectMaker::early(py);
+        let mut kept = self.kept.take();
+        let mut maker = ObjectMaker::early(py, kept.as_mut());
         let failed = |_: usize, _: &dyn fmt::Display| PyNotImplementedError::new_err(());
         // A column may be nearly all of its rows' bytes.
         let piece = (BYTES_AT_ONCE / answer.bytes_per_entity().max(1)).max(1);
@@ -206,6 +212,7 @@ impl EarlyLists {
                 self.turn += 1;
             }
         }
+        self.kept = kept;
         Ok(())
     }
 

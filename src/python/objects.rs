@@ -12,6 +12,7 @@ mod order;
 mod packed;
 mod texts;
 
+use std::convert::Infallible;
 use std::fmt;
 
 use pyo3::exceptions::{PyException, PyMemoryError, PyNotImplementedError};
@@ -25,7 +26,7 @@ use crate::value::field::Field;
 use crate::value::wire::{NULL_TIMESTAMP, Value, parse, sole_bytes, sole_varint, tag};
 use crate::value::{Cause, FeastType};
 use clock::Clock;
-pub use kept::KeptLists;
+pub use kept::KeptObjects;
 use list::{HiddenList, ListFiller};
 pub use order::BlockOrder;
 use packed::{Varints, sole_packable_list, sole_packed};
@@ -94,19 +95,12 @@ impl From<PyErr> for Failure {
     }
 }
 
-/// About what an object takes in memory, and a stored byte where many are in one cell: a number in a
-/// list may be stored in few of them.
-const OBJECT_BYTES: usize = 40;
-const STORED_FACTOR: usize = 4;
-
 /// A column on its way to a list of objects.
 pub struct ObjectColumn {
     list: ListFiller,
     hint: Hint,
     patience: Patience,
     hidden: Vec<HiddenList>,
-    /// How many bytes its cells have.
-    stored: usize,
 }
 
 impl ObjectColumn {
@@ -117,7 +111,6 @@ impl ObjectColumn {
             hint,
             patience: Patience::default(),
             hidden: Vec::new(),
-            stored: 0,
         })
     }
 
@@ -126,19 +119,12 @@ impl ObjectColumn {
         self.list.len()
     }
 
-    /// The list, when all rows are there; kept for longer than its answer, if so wanted.
-    pub fn finish(self, py: Python<'_>, keep: bool) -> Bound<'_, PyList> {
-        // The collector would look through lists within it until they are gone.
-        let keep = keep && self.hidden.is_empty();
+    /// The list, when all rows are there.
+    pub fn finish(self, py: Python<'_>) -> Bound<'_, PyList> {
         for list in self.hidden {
             list.show(py);
         }
-        let memory = self.list.len() * OBJECT_BYTES + self.stored * STORED_FACTOR;
-        let list = self.list.finish(py);
-        if keep {
-            KeptLists::keep(&list, memory);
-        }
-        list
+        self.list.finish(py)
     }
 }
 
@@ -150,6 +136,8 @@ pub struct ObjectMaker<'a, 'py> {
     feast: Option<Feast<'py>>,
     /// Whether the columns are begun early: Feast's own Python is not run, and lists are hidden.
     early: bool,
+    /// What is kept for longer than the answer.
+    kept: Option<&'a mut KeptObjects>,
     /// Room for the elements of a list.
     elements: Vec<Bound<'py, PyAny>>,
 }
@@ -163,15 +151,17 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
             clock: None,
             feast: None,
             early: false,
+            kept: None,
             elements: Vec::new(),
         }
     }
 
     /// Objects of columns that are begun while their replies come; a cell that Feast's Python is needed
     /// for is an error.
-    pub fn early(py: Python<'py>) -> Self {
+    pub fn early(py: Python<'py>, kept: Option<&'a mut KeptObjects>) -> Self {
         Self {
             early: true,
+            kept,
             ..Self::new(py)
         }
     }
@@ -191,14 +181,15 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
             hint,
             patience,
             hidden,
-            stored,
         } = column;
         for cell in cells {
             let object = match cell {
                 None => py.None().into_bound(py),
                 Some(cell) => {
-                    *stored += cell.len();
                     if let Some(object) = self.scalar(*hint, patience, cell) {
+                        if let Some(kept) = &mut self.kept {
+                            kept.keep(&object, cell.len());
+                        }
                         object
                     } else {
                         let object = self.any(*hint, cell).map_err(|trouble| match *trouble {
@@ -275,29 +266,49 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
     }
 
     /// The list of these elements, which are packed; `None` if they are malformed.
-    fn packed_list(&self, field: Field, packed: &[u8]) -> Option<PyResult<Bound<'py, PyList>>> {
+    fn packed_list(&mut self, field: Field, packed: &[u8]) -> Option<PyResult<Bound<'py, PyList>>> {
         Some(match field {
             Field::DoubleList => {
                 let (numbers, []) = packed.as_chunks() else {
                     return None;
                 };
-                PyList::new(
-                    self.py,
-                    numbers.iter().map(|&number| f64::from_le_bytes(number)),
-                )
+                self.list_of(numbers.iter().map(|&number| f64::from_le_bytes(number)))
             }
             Field::FloatList => {
                 let (numbers, []) = packed.as_chunks() else {
                     return None;
                 };
                 let float = |&number| f64::from(f32::from_le_bytes(number));
-                PyList::new(self.py, numbers.iter().map(float))
+                self.list_of(numbers.iter().map(float))
             }
-            Field::Int32List => PyList::new(self.py, Varints::new(packed)?.map(|bits| bits as i32)),
-            Field::Int64List => PyList::new(self.py, Varints::new(packed)?.map(|bits| bits as i64)),
+            Field::Int32List => self.list_of(Varints::new(packed)?.map(|bits| bits as i32)),
+            Field::Int64List => self.list_of(Varints::new(packed)?.map(|bits| bits as i64)),
             Field::BoolList => PyList::new(self.py, Varints::new(packed)?.map(|bits| bits != 0)),
             _ => return None,
         })
+    }
+
+    /// The list of these numbers.
+    fn list_of<T, O>(
+        &mut self,
+        numbers: impl ExactSizeIterator<Item = T>,
+    ) -> PyResult<Bound<'py, PyList>>
+    where
+        T: IntoPyObject<'py, Target = O, Output = Bound<'py, O>, Error = Infallible>,
+    {
+        let py = self.py;
+        let Some(kept) = &mut self.kept else {
+            return PyList::new(py, numbers);
+        };
+        PyList::new(
+            py,
+            numbers.map(|number| {
+                let Ok(object) = number.into_pyobject(py);
+                let object = object.into_any();
+                kept.keep(&object, size_of::<T>());
+                object
+            }),
+        )
     }
 
     fn list(&mut self, field: Field, body: &[u8]) -> Result<Bound<'py, PyList>, Failure> {

@@ -1,63 +1,79 @@
-//! Lists of answers that outlive them, to be freed while the next one is waited for.
+//! Objects of an answer that outlive it, to be freed while the next one is waited for.
 //!
-//! To free the objects of a large answer takes its reader a tenth of the time of the read. While the
-//! next read waits for the server, its thread has nothing else to do. So its lists are kept by a
-//! second reference, and given up there. They are freed last one first, which leaves their blocks of
-//! memory in the order in which the next answer's objects are made. Only lists of what a reader made
-//! before the answer was whole are kept: whoever uses the answer sees no more of it than the memory in
-//! use, and that what he puts into them stays as long as they do.
+//! To free the numbers and texts of a large answer takes its reader a tenth of the time of the read.
+//! While the next read waits for the server, its thread has nothing else to do. So one reader in the
+//! process has a second reference to the objects of its last answer, and gives them up there. They are
+//! freed last one first, which leaves their blocks of memory in the order in which the next answer's
+//! objects are made. Only immutable objects that hold no others are kept: nothing but the memory that
+//! is in use, and `sys.getrefcount`, tells of it.
 
+use std::mem;
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
-use pyo3::types::PyList;
 
-/// So many bytes of memory are kept at the most.
-const MOST: usize = 16 << 20;
+/// So many are kept at the most, of so many stored bytes at the most: 8 MB of numbers, or four times
+/// that of long texts in ASCII.
+const MOST: usize = 1 << 18;
+const LONGEST: usize = 64;
 
 /// So many are freed at a time.
-const AT_ONCE: usize = 256 << 10;
+const AT_ONCE: usize = 6 * 1024;
 
-/// The lists, those that were kept last behind the others. With the GIL held, it is locked for no
-/// longer than it takes to move them: no fork comes between.
-static KEPT: Mutex<KeptLists> = Mutex::new(KeptLists {
-    lists: Vec::new(),
-    bytes: 0,
-});
+/// What the last reader kept, unless another one has it now. With the GIL held, it is locked for no
+/// longer than it takes to move it: no fork comes between. After a fork amid another thread's read the
+/// child has none.
+static LAST: Mutex<Option<KeptObjects>> = Mutex::new(Some(KeptObjects::NONE));
 
-/// Lists of earlier answers.
-pub struct KeptLists {
-    lists: Vec<(Py<PyList>, usize)>,
-    bytes: usize,
+/// The objects that a reader keeps.
+pub struct KeptObjects {
+    /// Those of earlier answers.
+    old: Vec<Py<PyAny>>,
+    /// Those of the answer on its way.
+    new: Vec<Py<PyAny>>,
 }
 
-impl KeptLists {
-    /// Keeps a list that takes some `bytes` of memory with what is in it, if there is room. The GIL must
-    /// be held.
-    pub fn keep(list: &Bound<'_, PyList>, bytes: usize) {
-        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.bytes + bytes <= MOST {
-            kept.bytes += bytes;
-            kept.lists.push((list.clone().unbind(), bytes));
+impl KeptObjects {
+    const NONE: Self = Self {
+        old: Vec::new(),
+        new: Vec::new(),
+    };
+
+    /// Those of the last reader, if no other reader has them. The GIL must be held.
+    pub fn claim() -> Option<Self> {
+        let mut kept = LAST.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        mem::swap(&mut kept.old, &mut kept.new);
+        // What is left of older ones comes last, and is freed first.
+        kept.old.append(&mut kept.new);
+        Some(kept)
+    }
+
+    /// Frees some objects of earlier answers, if nobody else has them.
+    pub fn free_some(&mut self, py: Python<'_>) {
+        for _ in 0..AT_ONCE {
+            let Some(object) = self.old.pop() else {
+                return;
+            };
+            drop(object.into_bound(py));
         }
     }
 
-    /// Frees some of the lists, if nobody else has them.
-    pub fn free_some(py: Python<'_>) {
-        let mut freed = 0;
-        while freed < AT_ONCE
-            && let Some((list, bytes)) = Self::last()
-        {
-            freed += bytes;
-            // Not while it is locked: what others put into the list may run code of theirs.
-            drop(list.into_bound(py));
+    /// Keeps a number or a text that is stored in so many bytes.
+    #[inline]
+    pub fn keep(&mut self, object: &Bound<'_, PyAny>, bytes: usize) {
+        if bytes <= LONGEST && self.old.len() + self.new.len() < MOST {
+            self.new.push(object.clone().unbind());
         }
     }
+}
 
-    fn last() -> Option<(Py<PyList>, usize)> {
-        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-        let (list, bytes) = kept.lists.pop()?;
-        kept.bytes -= bytes;
-        Some((list, bytes))
+/// Leaves them to the next reader. The GIL must be held.
+impl Drop for KeptObjects {
+    fn drop(&mut self) {
+        let left = Self {
+            old: mem::take(&mut self.old),
+            new: mem::take(&mut self.new),
+        };
+        *LAST.lock().unwrap_or_else(PoisonError::into_inner) = Some(left);
     }
 }
