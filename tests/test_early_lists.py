@@ -94,17 +94,17 @@ def test_objects_are_freed_while_the_next_read_waits(
         if early_values(answers) > ROWS * len(ALL) / 2:
             break
     answer = answers.to_dict()
-    # A float, an integer, and the floats of a list.
     row = next(row for row, trips in enumerate(answer["trips"]) if trips)
-    scalars = [answer["rate"][row], answer["trips"][row], *answer["vector"][row]]
+    scalars = [answer["rate"][row], answer["trips"][row]]
 
     def references() -> list[int]:
         return [sys.getrefcount(scalar) for scalar in scalars]
 
     plain = [count - 1 for count in references()]
-    # Whoever has a list may put anything into it, so none is kept.
-    fresh = [[1.0]]
+    # Whoever has a list may put anything into it, so none is kept; what is in it is freed with it.
+    fresh = [[1e3 + row]]
     assert sys.getrefcount(answer["vector"][row]) == sys.getrefcount(fresh[0])
+    assert sys.getrefcount(answer["vector"][row][1]) == sys.getrefcount(fresh[0][0])
     for _ in range(100):
         read(ours).to_dict()
         if references() == plain:

@@ -12,7 +12,6 @@ mod order;
 mod packed;
 mod texts;
 
-use std::convert::Infallible;
 use std::fmt;
 
 use pyo3::exceptions::{PyException, PyMemoryError, PyNotImplementedError};
@@ -266,49 +265,29 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
     }
 
     /// The list of these elements, which are packed; `None` if they are malformed.
-    fn packed_list(&mut self, field: Field, packed: &[u8]) -> Option<PyResult<Bound<'py, PyList>>> {
+    fn packed_list(&self, field: Field, packed: &[u8]) -> Option<PyResult<Bound<'py, PyList>>> {
         Some(match field {
             Field::DoubleList => {
                 let (numbers, []) = packed.as_chunks() else {
                     return None;
                 };
-                self.list_of(numbers.iter().map(|&number| f64::from_le_bytes(number)))
+                PyList::new(
+                    self.py,
+                    numbers.iter().map(|&number| f64::from_le_bytes(number)),
+                )
             }
             Field::FloatList => {
                 let (numbers, []) = packed.as_chunks() else {
                     return None;
                 };
                 let float = |&number| f64::from(f32::from_le_bytes(number));
-                self.list_of(numbers.iter().map(float))
+                PyList::new(self.py, numbers.iter().map(float))
             }
-            Field::Int32List => self.list_of(Varints::new(packed)?.map(|bits| bits as i32)),
-            Field::Int64List => self.list_of(Varints::new(packed)?.map(|bits| bits as i64)),
+            Field::Int32List => PyList::new(self.py, Varints::new(packed)?.map(|bits| bits as i32)),
+            Field::Int64List => PyList::new(self.py, Varints::new(packed)?.map(|bits| bits as i64)),
             Field::BoolList => PyList::new(self.py, Varints::new(packed)?.map(|bits| bits != 0)),
             _ => return None,
         })
-    }
-
-    /// The list of these numbers.
-    fn list_of<T, O>(
-        &mut self,
-        numbers: impl ExactSizeIterator<Item = T>,
-    ) -> PyResult<Bound<'py, PyList>>
-    where
-        T: IntoPyObject<'py, Target = O, Output = Bound<'py, O>, Error = Infallible>,
-    {
-        let py = self.py;
-        let Some(kept) = &mut self.kept else {
-            return PyList::new(py, numbers);
-        };
-        PyList::new(
-            py,
-            numbers.map(|number| {
-                let Ok(object) = number.into_pyobject(py);
-                let object = object.into_any();
-                kept.keep(&object, size_of::<T>());
-                object
-            }),
-        )
     }
 
     fn list(&mut self, field: Field, body: &[u8]) -> Result<Bound<'py, PyList>, Failure> {
