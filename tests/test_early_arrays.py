@@ -12,12 +12,20 @@ from feast import FeatureStore
 
 import feast_rs
 from tests.support.cells import Pair
-from tests.support.early import ALL, STATS, HalfWay, columns, early_values, fill, read
+from tests.support.early import (
+    ALL,
+    LESSONS,
+    STATS,
+    check_defaults_in_an_outage,
+    columns,
+    early_values,
+    fill,
+    read,
+)
 from tests.support.server import RedisServer
 from tests.support.stores import OURS, feature_store
 
-# Reads that teach the plan what its answers are used for; after one that became nothing, more.
-LESSONS = 3
+# After an answer that became nothing it takes more.
 MOST_LESSONS = 30
 
 
@@ -113,28 +121,9 @@ def test_a_malformed_cell_is_told(shared_server: RedisServer, tmp_path: Path) ->
 
 
 def test_default_values_in_an_outage(directory: Path, server: RedisServer) -> None:
-    """Replies that came before it are as stored, the others' values are the defaults."""
-    settings: dict[str, Any] = {
-        "on_error": "defaults",
-        "default_values": {"driver_stats:rate": -1.0},
-        "request_timeout_ms": 3000,
-    }
-    rows = {"driver_id": list(range(3000))}
-    store = feature_store(OURS, directory, server.address, **settings)
-    whole = read(store, STATS, rows).to_dict()
-    half_way = HalfWay(server.port)
-    store = feature_store(OURS, directory, half_way.address, **settings)
-    few = {"driver_id": list(range(10))}
-    for _ in range(LESSONS):
-        read(store, STATS, few).to_arrow()
-    answer = read(store, STATS, rows)
-    assert answer.degraded
-    assert early_values(answer) == 0
-    rates = answer.to_arrow().column("rate").to_pylist()
-    came = rates.index(-1.0)
-    assert 100 < came < 2500
-    assert rates == whole["rate"][:came] + [-1.0] * (3000 - came)
-    half_way.close()
+    check_defaults_in_an_outage(
+        directory, server, lambda answer: answer.to_arrow().column("rate").to_pylist()
+    )
 
 
 def test_threads(store: FeatureStore) -> None:

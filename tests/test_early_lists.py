@@ -17,12 +17,19 @@ from feast.protos.feast.types.Value_pb2 import Value
 import feast_rs
 from tests.support.cells import Pair
 from tests.support.compare import assert_same
-from tests.support.early import ALL, ROWS, STATS, HalfWay, columns, early_values, fill, read
+from tests.support.early import (
+    ALL,
+    LESSONS,
+    ROWS,
+    STATS,
+    check_defaults_in_an_outage,
+    columns,
+    early_values,
+    fill,
+    read,
+)
 from tests.support.server import RedisServer
 from tests.support.stores import OURS, STOCK, feature_store
-
-# Reads that teach the plan what its answers are used for.
-LESSONS = 3
 
 
 @pytest.fixture(scope="module")
@@ -149,28 +156,7 @@ def test_strict_statuses(directory: Path, server: RedisServer) -> None:
 
 
 def test_default_values_in_an_outage(directory: Path, server: RedisServer) -> None:
-    """Replies that came before it are as stored, the others' values are the defaults."""
-    settings: dict[str, Any] = {
-        "on_error": "defaults",
-        "default_values": {"driver_stats:rate": -1.0},
-        "request_timeout_ms": 3000,
-    }
-    rows = {"driver_id": list(range(3000))}
-    store = feature_store(OURS, directory, server.address, **settings)
-    whole = taught(store, STATS, rows).to_dict()
-    half_way = HalfWay(server.port)
-    store = feature_store(OURS, directory, half_way.address, **settings)
-    few = {"driver_id": list(range(10))}
-    for _ in range(LESSONS):
-        read(store, STATS, few).to_dict()
-    answer = read(store, STATS, rows)
-    assert answer.degraded
-    assert early_values(answer) == 0
-    rates = answer.to_dict()["rate"]
-    came = rates.index(-1.0)
-    assert 100 < came < 2500
-    assert rates == whole["rate"][:came] + [-1.0] * (3000 - came)
-    half_way.close()
+    check_defaults_in_an_outage(directory, server, lambda answer: answer.to_dict()["rate"])
 
 
 def test_a_malformed_cell_is_told(shared_server: RedisServer, tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ struct Flaw {
 
 impl Features {
     /// The columns `shown`, decoded; a join key's stays empty. `begun` are the plan's columns as far as
-    /// they were decoded before, or none. Of several wrong cells the same one is
-    /// always told of, however many threads there are.
+    /// they were decoded before, or none. Of several wrong cells the same one is always told of, however
+    /// many threads there are.
     pub(super) fn decoded(
         &self,
         shown: &[usize],
@@ -46,12 +46,9 @@ impl Features {
         shown: &[usize],
         mut decoders: Vec<ColumnDecoder>,
     ) -> Result<Vec<ColumnDecoder>> {
-        let cells = shown.iter().zip(&decoders);
-        let cells = cells.map(|(&column, decoder)| match self.key(column) {
-            Some(_) => 0,
-            None => self.rows - decoder.len(),
-        });
-        let threads = threads(cells.sum());
+        let columns = shown.iter().zip(&decoders);
+        let missing = columns.map(|(&column, decoder)| self.missing(column, decoder));
+        let threads = threads(missing.sum());
         let shares = if threads == 1 {
             1
         } else {
@@ -89,6 +86,14 @@ impl Features {
         }
     }
 
+    /// How many cells a column's decoder lacks; none if it is a join key's.
+    fn missing(&self, column: usize, decoder: &ColumnDecoder) -> usize {
+        match self.key(column) {
+            Some(_) => 0,
+            None => self.rows - decoder.len(),
+        }
+    }
+
     /// Decodes some columns, the first of which has the place `begin` among those shown.
     fn decode(
         &self,
@@ -96,24 +101,23 @@ impl Features {
         begin: usize,
         decoders: &mut [ColumnDecoder],
     ) -> std::result::Result<(), Flaw> {
-        let columns = columns.iter().zip(decoders).enumerate();
+        let columns = (begin..).zip(columns.iter().zip(decoders));
         let mut left: Vec<_> = columns
-            .filter(|(_, (column, decoder))| {
-                self.key(**column).is_none() && decoder.len() < self.rows
-            })
+            .map(|(place, (&column, decoder))| (place, column, decoder))
+            .filter(|(_, column, decoder)| self.missing(*column, decoder) > 0)
             .collect();
-        let first = left.iter().map(|(_, (_, decoder))| decoder.len()).min();
-        let shown: Vec<usize> = left.iter().map(|(_, (column, _))| **column).collect();
+        let first = left.iter().map(|(_, _, decoder)| decoder.len()).min();
+        let shown: Vec<usize> = left.iter().map(|&(_, column, _)| column).collect();
         for rows in self.blocks(&shown, first.unwrap_or(self.rows)) {
-            for (place, (column, decoder)) in &mut left {
-                let (column, start) = (**column, rows.start.max(decoder.len()));
+            for &mut (place, column, ref mut decoder) in &mut left {
+                let start = rows.start.max(decoder.len());
                 if start >= rows.end {
                     continue;
                 }
                 decoder
                     .extend(self.cells(column, start..rows.end))
                     .map_err(|cause| Flaw {
-                        at: (rows.start, begin + *place),
+                        at: (rows.start, place),
                         error: self.cell_error(column, start + cause.index, &cause.reason()),
                     })?;
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from feast import FeatureStore
 
 from tests.support.proxy import Proxy, chunks, shut
-from tests.support.stores import STOCK, feature_store
+from tests.support.server import RedisServer
+from tests.support.stores import OURS, STOCK, feature_store
 from tests.support.world import NOON, World, write
 
 ROWS = 1200
@@ -17,6 +19,8 @@ STATS = [f"driver_stats:{name}" for name in ("rate", "trips", "city", "tags", "s
 # Views of three entity keys, one of them with an identifier that Feast's Python makes.
 ALL = [*STATS, "driver_more:ident", "driver_more:score", "customer:age", "customer:vector"]
 ALL += ["pair:affinity", "globals:slogan"]
+# Reads that teach the plan what its answers are used for.
+LESSONS = 3
 
 
 def columns(rows: int = ROWS) -> dict[str, list[Any]]:
@@ -73,3 +77,34 @@ class HalfWay(Proxy):
             if left < 0:
                 break
         shut(client)
+
+
+def check_defaults_in_an_outage(
+    directory: Path, server: RedisServer, rates_of: Callable[[Any], list[float]]
+) -> None:
+    """Replies that came before it are as stored, the others' values are the defaults.
+
+    `rates_of` takes the column `rate` out of the form of an answer that is begun."""
+    settings: dict[str, Any] = {
+        "on_error": "defaults",
+        "default_values": {"driver_stats:rate": -1.0},
+        "request_timeout_ms": 3000,
+    }
+    rows = {"driver_id": list(range(3000))}
+    store = feature_store(OURS, directory, server.address, **settings)
+    for _ in range(LESSONS):
+        rates_of(read(store, STATS, rows))
+    whole = rates_of(read(store, STATS, rows))
+    half_way = HalfWay(server.port)
+    store = feature_store(OURS, directory, half_way.address, **settings)
+    few = {"driver_id": list(range(10))}
+    for _ in range(LESSONS):
+        rates_of(read(store, STATS, few))
+    answer = read(store, STATS, rows)
+    assert answer.degraded
+    assert early_values(answer) == 0
+    rates = rates_of(answer)
+    came = rates.index(-1.0)
+    assert 100 < came < 2500
+    assert rates == whole[:came] + [-1.0] * (3000 - came)
+    half_way.close()
