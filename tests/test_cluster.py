@@ -21,8 +21,8 @@ from tests.support.compare import ask, assert_same
 from tests.support.old_keys import dump
 from tests.support.setting import FEATURES, HOUR, POOLS, VIEW_KEYS, fill
 from tests.support.stores import OURS, STOCK, feature_store
+from tests.support.wide import wide_batch, wide_store
 from tests.support.world import NOON, World, write
-from tests.test_new_keys import wide_batch, wide_store
 
 MANY = 3000
 

@@ -25,7 +25,7 @@ from tests.support.drivers import redis_key
 from tests.support.proxy import Proxy, shut
 from tests.support.server import RedisServer, embedded_binary, server_binary
 from tests.support.stores import STOCK, feature_store
-from tests.test_new_keys import admin_of, wide_batch, wide_store
+from tests.support.wide import wide_batch, wide_store
 
 STORED = 300
 # What was learned of hashes with the same fields would be known already.
@@ -46,7 +46,7 @@ class Wide:
 
     def __init__(self, directory: Path, server: RedisServer, **settings: Any) -> None:
         self.directory, self.width = directory, next(WIDTHS)
-        self.admin = admin_of(server)
+        self.admin = server.client()
         self.address, self.port = server.address, server.port
         self.store = self.open(**settings)
         self.write(wide_batch(self.width, STORED, text=TEXT))
@@ -88,7 +88,7 @@ def wide(server: RedisServer, tmp_path: Path) -> Wide:
 @pytest.fixture(params=["packed", "plain"])
 def packing(request: pytest.FixtureRequest, server: RedisServer) -> Iterator[None]:
     """Whether the server packs what it dumps."""
-    admin = admin_of(server)
+    admin = server.client()
     admin.config_set("rdbcompression", "yes" if request.param == "packed" else "no")
     yield
     admin.config_set("rdbcompression", "yes")

@@ -14,10 +14,10 @@ from feast import FeatureStore
 import feast_rs
 from tests.support.commands import succeeded
 from tests.support.compare import assert_same
+from tests.support.early import HalfWay
 from tests.support.server import RedisServer, free_port
 from tests.support.stores import STOCK, feature_store
-from tests.test_early_lists import HalfWay
-from tests.test_new_keys import admin_of, wide_batch, wide_store
+from tests.support.wide import wide_batch, wide_store
 
 STORED = 200
 # What was learned of hashes with the same fields, also in another module, would be known already.
@@ -47,7 +47,7 @@ def test_the_first_hash_shows_how_to_read_the_others(
     feast_rs.write_batches(store, "wide", wide_batch(width, STORED))
     drivers = range(first, first + STORED)
     expected = read(feature_store(STOCK, tmp_path, server.address), width, drivers).to_dict()
-    admin = admin_of(server)
+    admin = server.client()
     for done in (whole, STORED):
         admin.config_resetstat()
         if form == "sync":

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from contextlib import closing
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 import redis
-from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
-from feast.types import Float32, Float64, Int64, String
+from feast import Entity, FeatureView, Field, FileSource, ValueType
+from feast.types import Int64
 
 import feast_rs
 from tests.support.commands import succeeded
@@ -21,6 +19,7 @@ from tests.support.drivers import open_store, redis_key
 from tests.support.proxy import Proxy, shut
 from tests.support.races import record_batch, stored_stamps
 from tests.support.server import RedisServer, embedded_binary
+from tests.support.wide import wide_batch, wide_store
 
 ROWS = 5000
 POLICIES: dict[str, dict[str, Any]] = {
@@ -32,17 +31,13 @@ POLICIES: dict[str, dict[str, Any]] = {
 every_policy = pytest.mark.parametrize("policy", POLICIES)
 
 
-def admin_of(server: RedisServer) -> redis.Redis:
-    return redis.Redis(port=server.port)
-
-
 def calls(server: RedisServer) -> dict[str, int]:
     """How often RESTORE, HSET and HMGET were run without an error since the last reset."""
-    return succeeded(admin_of(server), "restore", "hset", "hmget")
+    return succeeded(server.client(), "restore", "hset", "hmget")
 
 
 def fresh(server: RedisServer) -> redis.Redis:
-    admin = admin_of(server)
+    admin = server.client()
     admin.flushall()
     admin.config_resetstat()
     return admin
@@ -50,57 +45,13 @@ def fresh(server: RedisServer) -> redis.Redis:
 
 def stored(server: RedisServer) -> dict[bytes, tuple[bytes, list[tuple[bytes, bytes]]]]:
     """Every hash: how Redis keeps it, and its fields in their order where that is kept."""
-    admin = admin_of(server)
+    admin = server.client()
     found = {}
     for key in admin.scan_iter(count=1000):
         encoding = admin.object("encoding", key)
         cells = list(admin.hgetall(key).items())
         found[key] = (encoding, cells if encoding == b"listpack" else sorted(cells))
     return found
-
-
-def wide_store(directory: Path, address: str, width: int, **settings: Any) -> FeatureStore:
-    """A view of `width` features of several types, and a second one on the same entity."""
-    directory.mkdir(exist_ok=True)
-    store = open_store(directory, address, **settings)
-    driver = Entity(name="driver", join_keys=["driver_id"], value_type=ValueType.INT64)
-    source = FileSource(path=str(directory / "wide.parquet"), timestamp_field="ts")
-    kinds = [Float64, Int64, String, Float32]
-    views = [
-        FeatureView(
-            name=name,
-            entities=[driver],
-            ttl=timedelta(days=1),
-            source=source,
-            schema=[
-                Field(name="driver_id", dtype=Int64),
-                *(Field(name=f"f{place}", dtype=kinds[place % 4]) for place in range(width)),
-            ],
-        )
-        for name in ("wide", "second")
-    ]
-    store.apply([driver, *views])
-    return store
-
-
-def wide_batch(width: int, rows: int, first: int = 0, text: int = 20) -> pa.Table:
-    """Rows of such a view; `text` is the length of the longest string."""
-    drivers = range(first, first + rows)
-    make: list[Callable[[int], Any]] = [
-        lambda driver: driver / 7,
-        lambda driver: None if driver % 5 == 0 else driver * 1_000_003,
-        lambda driver: "é" * (driver % (text // 2 + 1)),
-        lambda driver: driver / 3,
-    ]
-    types = [pa.float64(), pa.int64(), pa.string(), pa.float32()]
-    columns: dict[str, Any] = {
-        "driver_id": pa.array(drivers, pa.int64()),
-        "ts": pa.array([1_700_000_000 + driver for driver in drivers], pa.timestamp("s")),
-    }
-    for place in range(width):
-        cells = [make[place % 4](driver + place) for driver in drivers]
-        columns[f"f{place}"] = pa.array(cells, types[place % 4])
-    return pa.table(columns)
 
 
 @every_policy
@@ -140,7 +91,7 @@ def test_every_release_takes_them(tmp_path: Path, policy: str) -> None:
         feast_rs.write_batches(store, "wide", wide_batch(10, 2000))
         assert calls(valkey)["restore"] >= 1400
         whole = stored(valkey)
-        admin_of(valkey).flushall()
+        valkey.client().flushall()
         plain = wide_store(tmp_path, valkey.address, 10, restore_new_keys=False)
         feast_rs.write_batches(plain, "wide", wide_batch(10, 2000))
         assert stored(valkey) == whole
@@ -179,11 +130,11 @@ def test_a_proxy_that_hangs_up(server: RedisServer, tmp_path: Path) -> None:
     with closing(HangingUp(server.port)) as proxy:
         store = wide_store(tmp_path, proxy.address, 4)
         report = feast_rs.write_batches(store, "wide", wide_batch(4, 20_000))
-        assert report.rows_written == admin_of(server).dbsize() == 20_000
+        assert report.rows_written == server.client().dbsize() == 20_000
         assert proxy.hung_up == 1
         fresh(server)
         report = feast_rs.write_batches(store, "wide", wide_batch(4, 20_000), retry_seconds=0)
-        assert report.rows_written == admin_of(server).dbsize() == 20_000
+        assert report.rows_written == server.client().dbsize() == 20_000
         assert proxy.hung_up == 1
 
 
@@ -227,7 +178,7 @@ def test_other_views_of_the_entity_stay(server: RedisServer, tmp_path: Path, pol
 def test_what_is_in_vain_is_tried_seldom(server: RedisServer, tmp_path: Path) -> None:
     store = wide_store(tmp_path, server.address, 2)
     feast_rs.write_batches(store, "wide", wide_batch(2, 40_000))
-    fresh_calls = admin_of(server)
+    fresh_calls = server.client()
     fresh_calls.config_resetstat()
     feast_rs.write_batches(store, "second", wide_batch(2, 40_000))
     told = fresh_calls.info("commandstats")["cmdstat_restore"]
@@ -286,12 +237,12 @@ def test_keys_live_as_long(server: RedisServer, tmp_path: Path, policy: str) -> 
     report = feast_rs.write_batches(store, "wide", wide_batch(4, 2000))
     assert report.rows_written == 2000
     assert calls(server)["restore"] >= 1400
-    admin = admin_of(server)
+    admin = server.client()
     assert all(490_000 < admin.pttl(key) <= 500_000 for key in admin.scan_iter(count=1000))
 
 
 def refused_by_acl(server: RedisServer) -> dict[str, Any]:
-    admin_of(server).acl_setuser(
+    server.client().acl_setuser(
         "writer", enabled=True, passwords=["+secret"], categories=["+@all"], commands=["-restore"],
         keys=["*"], channels=["*"],
     )  # fmt: skip
@@ -308,8 +259,8 @@ def test_servers_that_do_not_take_them(tmp_path: Path, policy: str, how: str) ->
         store = wide_store(tmp_path, server.address, 4, **login, **POLICIES[policy])
         report = feast_rs.write_batches(store, "wide", wide_batch(4, 20_000))
         assert (report.rows_written, report.rows_failed) == (20_000, 0)
-        assert admin_of(server).dbsize() == 20_000
-        errors = admin_of(server).info("errorstats")
+        assert server.client().dbsize() == 20_000
+        errors = server.client().info("errorstats")
         refused = sum(told["count"] for told in errors.values())
         # One block was tried, and no other; some are of the test's own client.
         assert 0 < refused < 4096 + 100
@@ -345,7 +296,7 @@ def test_a_feature_of_the_same_hash_field_as_another(server: RedisServer, tmp_pa
     fresh(server)
     feast_rs.write_batches(store, view, data)
     assert calls(server)["restore"] == 0
-    assert admin_of(server).hlen(redis_key(7)) == 2
+    assert server.client().hlen(redis_key(7)) == 2
 
 
 def colliding_names() -> tuple[str, str]:

@@ -82,10 +82,6 @@ def fails(
     return int(told[1]), int(told[2])
 
 
-def admin_of(server: RedisServer) -> redis.Redis:
-    return redis.Redis(port=server.port)
-
-
 def writers_alive() -> int:
     """Threads of this process that write streams."""
     names = []
@@ -120,7 +116,7 @@ def later(seconds: float, work: Callable[[], Any]) -> Iterator[None]:
 @both_modes
 def test_no_memory_left(own_server: RedisServer, tmp_path: Path, write: Way, atomic: bool) -> None:
     store = open_store(tmp_path, own_server.address, atomic_writes=atomic)
-    admin = admin_of(own_server)
+    admin = own_server.client()
     admin.config_set("maxmemory", 1)
     words = (own_server.address, "'stats'", "driver_id=1001; driver_id=1002", "97 more", "OOM")
     assert fails(feast_rs.ServerError, write, store, 100, words=words) == (0, 100)
@@ -135,7 +131,7 @@ def test_memory_that_runs_out_on_the_way(
     own_server: RedisServer, tmp_path: Path, atomic: bool
 ) -> None:
     store = open_store(tmp_path, own_server.address, atomic_writes=atomic)
-    admin = admin_of(own_server)
+    admin = own_server.client()
     fill(store)
     admin.flushall()
     admin.config_set("maxmemory", admin.info("memory")["used_memory"] + 2_000_000)
@@ -153,7 +149,7 @@ def test_memory_that_runs_out_on_the_way(
 @both_modes
 def test_a_replica(own_server: RedisServer, tmp_path: Path, write: Way, atomic: bool) -> None:
     store = open_store(tmp_path, own_server.address, atomic_writes=atomic)
-    admin = admin_of(own_server)
+    admin = own_server.client()
     admin.execute_command("REPLICAOF", "127.0.0.1", "1")
     words = (own_server.address, "'stats'", "driver_id=1001", "READONLY")
     assert fails(feast_rs.ServerError, write, store, 10, words=words) == (0, 10)
@@ -168,7 +164,7 @@ def test_a_replica_that_becomes_the_primary(
     own_server: RedisServer, tmp_path: Path, atomic: bool
 ) -> None:
     store = open_store(tmp_path, own_server.address, atomic_writes=atomic)
-    admin = admin_of(own_server)
+    admin = own_server.client()
     admin.execute_command("REPLICAOF", "127.0.0.1", "1")
     with later(0.3, lambda: admin.execute_command("REPLICAOF", "NO", "ONE")):
         report = feast_rs.write_batches(store, "stats", batches(3, 100))
@@ -183,7 +179,7 @@ def test_a_server_whose_disk_is_full(tmp_path: Path, write: Way, atomic: bool) -
         store = open_store(tmp_path, server.address, atomic_writes=atomic)
         fill(store)
         store = open_store(tmp_path, server.address, atomic_writes=atomic)
-        admin = admin_of(server)
+        admin = server.client()
         # The dump cannot be put in the place of a directory.
         (Path(server._directory.name) / "dump.rdb" / "full").mkdir(parents=True)
         admin.bgsave()
@@ -201,7 +197,7 @@ def test_keys_of_another_type(
     server: RedisServer, tmp_path: Path, write: Way, atomic: bool
 ) -> None:
     store = open_store(tmp_path, server.address, atomic_writes=atomic)
-    admin = admin_of(server)
+    admin = server.client()
     for driver in (1003, 1005):
         admin.set(redis_key(driver), "no hash")
     words = (server.address, "'stats'", "driver_id=1003; driver_id=1005:", "WRONGTYPE")
@@ -221,14 +217,14 @@ def test_a_server_that_is_still_loading(tmp_path: Path, atomic: bool) -> None:
     with closing(RedisServer(*slow)) as server:
         store = open_store(tmp_path, server.address, atomic_writes=atomic)
         fill(store)
-        admin_of(server).save()
+        server.client().save()
         server.kill()
         server.start()
         words = (server.address, "LOADING")
         assert fails(feast_rs.ServerError, single, store, 10, words=words) == (0, 10)
         report = feast_rs.write_batches(store, "stats", batches(2, 10))
         assert report.rows_written == 20
-        assert admin_of(server).dbsize() == STORED + 20
+        assert server.client().dbsize() == STORED + 20
 
 
 @every_way
@@ -259,7 +255,7 @@ def test_a_server_that_is_restarted_on_the_way(tmp_path: Path, atomic: bool) -> 
         report = feast_rs.write_batches(store, "stats", data())
         assert (report.rows_read, report.rows_written) == (18_000, 18_000)
         assert (report.rows_skipped, report.rows_failed) == (0, 0)
-        assert admin_of(server).dbsize() == 18_000
+        assert server.client().dbsize() == 18_000
 
 
 @both_modes
@@ -282,7 +278,7 @@ def test_a_server_that_does_not_come_back(tmp_path: Path, atomic: bool) -> None:
         assert acknowledged <= of <= 15_000
         assert no_writer_is_left()
         server.start()
-        admin = admin_of(server)
+        admin = server.client()
         pipeline = admin.pipeline(transaction=False)
         for driver, _ in rows(15_000):
             pipeline.exists(redis_key(driver))
@@ -311,7 +307,7 @@ def test_a_server_that_falls_silent_for_a_while(
 
     report = feast_rs.write_batches(store, "stats", data(), retry_seconds=60)
     assert (report.rows_written, report.rows_skipped, report.rows_failed) == (12_000, 0, 0)
-    assert admin_of(own_server).dbsize() == 12_000
+    assert own_server.client().dbsize() == 12_000
 
 
 def test_a_server_that_stays_silent(own_server: RedisServer, tmp_path: Path) -> None:
@@ -324,7 +320,7 @@ def test_a_server_that_stays_silent(own_server: RedisServer, tmp_path: Path) -> 
     fails(feast_rs.TimeoutError, stream, store, 10, words=words)
     own_server.resume()
     single(store, 10)
-    assert admin_of(own_server).dbsize() == 10
+    assert own_server.client().dbsize() == 10
 
 
 @both_modes
@@ -350,7 +346,7 @@ def test_the_time_limit_of_a_write(own_server: RedisServer, tmp_path: Path, atom
     limited(10)
     own_server.resume()
     eventually(single, store, 10)
-    assert admin_of(own_server).dbsize() == 10
+    assert own_server.client().dbsize() == 10
 
 
 class Cutting(Proxy):
@@ -385,7 +381,7 @@ def test_a_connection_that_is_cut(
         assert proxy.has_cut
         assert (report.rows_read, report.rows_written) == (4000, 4000)
         assert (report.rows_skipped, report.rows_failed) == (0, 0)
-        assert admin_of(server).dbsize() == 4000
+        assert server.client().dbsize() == 4000
 
 
 class Delaying(Proxy):
@@ -439,7 +435,7 @@ def test_commands_that_arrive_late_do_no_harm(
 def test_the_same_report_whatever_happened(own_server: RedisServer, tmp_path: Path) -> None:
     """Rows of the same entities, again and again, while connections are killed."""
     store = open_store(tmp_path, own_server.address, client_name="victim")
-    admin = admin_of(own_server)
+    admin = own_server.client()
 
     def data() -> Iterator[pa.RecordBatch]:
         for stamp in range(20):
@@ -491,7 +487,7 @@ def test_an_interrupt_ends_a_stream(own_server: RedisServer, tmp_path: Path) -> 
     assert no_writer_is_left()
     own_server.resume()
     single(store, 10)
-    assert admin_of(own_server).exists(redis_key(FIRST))
+    assert own_server.client().exists(redis_key(FIRST))
 
 
 def test_an_interrupt_ends_the_wait_for_the_last_reply(
@@ -526,7 +522,7 @@ def test_a_handler_that_asks_for_progress(own_server: RedisServer, tmp_path: Pat
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert len(seen) == 1
-    assert admin_of(own_server).dbsize() == 40_000
+    assert own_server.client().dbsize() == 40_000
 
 
 def test_memory_is_bounded_while_the_server_is_silent(
@@ -631,4 +627,4 @@ def test_a_fork_on_the_way(server: RedisServer, tmp_path: Path) -> None:
         assert status == 0
         writer.write(record_batch([(6000, 1)]))
         assert writer.finish().rows_written == 11
-    assert admin_of(server).dbsize() == 12
+    assert server.client().dbsize() == 12
