@@ -13,7 +13,8 @@ use pyo3_arrow::{PyArray, PyRecordBatch};
 
 use super::beginning::{Beginning, Form};
 use super::collector::CollectorPause;
-use super::objects::{BlockOrder, Hint, ObjectColumn, ObjectMaker};
+use super::early_lists::BegunLists;
+use super::objects::{BlockOrder, Hint, KeptNumbers, ObjectColumn, ObjectMaker};
 use super::schemas::Schemas;
 use crate::error::{Error, ErrorKind};
 use crate::event_time::EventTime;
@@ -348,12 +349,12 @@ impl Answer {
 fn column_lists<'py>(
     py: Python<'py>,
     features: &Features,
-    begun: Vec<ObjectColumn>,
+    begun: BegunLists,
 ) -> PyResult<Vec<Bound<'py, PyList>>> {
-    let mut maker = ObjectMaker::new(py);
     let rows = features.rows();
     let mut columns = Vec::with_capacity(features.width());
-    let mut begun: Vec<_> = begun.into_iter().map(Some).collect();
+    let mut numbers = begun.numbers.or_else(|| KeptNumbers::claim(py));
+    let mut begun: Vec<_> = begun.columns.into_iter().map(Some).collect();
     for index in 0..features.width() {
         let begun = features
             .plan_column(index)
@@ -370,17 +371,20 @@ fn column_lists<'py>(
         if let Some(key) = features.key(index) {
             let (cells, ends) = key.cells(0..rows);
             let cells = Cells::joined(&cells, &ends);
-            ObjectMaker::new(py).fill(column, cells, |row, cause| failed(index, row, cause))?;
+            let mut maker = ObjectMaker::new(py, numbers);
+            maker.fill(column, cells, |row, cause| failed(index, row, cause))?;
+            numbers = maker.into_numbers();
         }
     }
+    let mut maker = ObjectMaker::new(py, numbers);
     let left: Vec<usize> = (0..features.width())
         .filter(|&index| columns[index].len() < rows)
         .collect();
     let first = left.iter().map(|&index| columns[index].len()).min();
     let mut order = BlockOrder::default();
     for block in features.blocks(&left, first.unwrap_or(rows)) {
-        let values = |rows: usize| rows * left.len();
-        order.prepare(py, values(block.len()), values(rows - block.start));
+        let new_ones = |rows: usize| maker.new_ones(rows * left.len());
+        order.prepare(py, new_ones(block.len()), new_ones(rows - block.start));
         for &index in &left {
             let column = &mut columns[index];
             let cells = features.cells(index, block.start.max(column.len())..block.end);

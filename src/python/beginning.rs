@@ -8,7 +8,9 @@
 use std::sync::atomic::{AtomicI8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::early_lists::EarlyLists;
+use pyo3::prelude::*;
+
+use super::early_lists::{BegunLists, EarlyLists};
 use super::objects::ObjectColumn;
 use super::schemas::Schemas;
 use crate::features::{Arriving, EarlyArrays, Onlooker};
@@ -75,11 +77,11 @@ pub enum Begun {
 
 impl Begun {
     /// What is expected of a plan that is read for `rows` rows and so many values.
-    pub fn expected(expectation: &Expectation, rows: usize, values: usize) -> Self {
+    pub fn expected(py: Python<'_>, expectation: &Expectation, rows: usize, values: usize) -> Self {
         if values < LEAST_VALUES {
             Self::Nothing
         } else if expectation.is_of(Form::Lists) {
-            EarlyLists::unless_crowded(rows).map_or(Self::Nothing, Self::Lists)
+            EarlyLists::unless_crowded(py, rows).map_or(Self::Nothing, Self::Lists)
         } else if expectation.is_of(Form::Arrays) {
             Self::Arrays(EarlyArrays::new(rows))
         } else {
@@ -118,7 +120,7 @@ struct Unused {
 }
 
 enum Columns {
-    Lists(Vec<ObjectColumn>),
+    Lists(BegunLists),
     Arrays(Vec<ColumnDecoder>),
 }
 
@@ -128,17 +130,17 @@ impl Beginning {
         let unused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match unused.as_ref().map(|unused| &unused.columns) {
             None => 0,
-            Some(Columns::Lists(columns)) => columns.iter().map(ObjectColumn::len).sum(),
+            Some(Columns::Lists(lists)) => lists.columns.iter().map(ObjectColumn::len).sum(),
             Some(Columns::Arrays(columns)) => columns.iter().map(ColumnDecoder::len).sum(),
         }
     }
 
     /// The lists; none if there are none, or they were taken before.
-    pub fn take_lists(&self) -> Vec<ObjectColumn> {
+    pub fn take_lists(&self) -> BegunLists {
         let mut unused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match unused.as_mut().map(|unused| &mut unused.columns) {
-            Some(Columns::Lists(columns)) => std::mem::take(columns),
-            _ => Vec::new(),
+            Some(Columns::Lists(lists)) => std::mem::take(lists),
+            _ => BegunLists::default(),
         }
     }
 
@@ -155,7 +157,7 @@ impl Beginning {
 impl Drop for Unused {
     fn drop(&mut self) {
         let form = match &self.columns {
-            Columns::Lists(columns) if !columns.is_empty() => Form::Lists,
+            Columns::Lists(lists) if !lists.columns.is_empty() => Form::Lists,
             Columns::Arrays(columns) if columns.iter().any(|column| column.len() > 0) => {
                 Form::Arrays
             }

@@ -117,7 +117,7 @@ impl Client {
         } else {
             rows * plan.columns().len()
         };
-        let mut begun = Begun::expected(&schemas.expectation, rows, values);
+        let mut begun = Begun::expected(py, &schemas.expectation, rows, values);
         let features = self.run(py, |client, deployment, interrupt| {
             let deadline = Deadline::after(client.config.node.request_timeout);
             let read = Read::new(plan, keys, rows, strict, deployment)?;

@@ -2,8 +2,7 @@
 //!
 //! A server takes longer for the replies to a large read than Python's objects take to be made of
 //! them, and the thread that reads has nothing to do meanwhile. So it begins the lists while the
-//! replies come, and `to_dict` only completes them. The last answer's objects are freed in that time,
-//! too ([`KeptObjects`]).
+//! replies come, and `to_dict` only completes them.
 
 use std::cell::Cell;
 use std::fmt;
@@ -13,7 +12,7 @@ use pyo3::exceptions::PyNotImplementedError;
 use pyo3::prelude::*;
 
 use super::collector::CollectorPause;
-use super::objects::{BlockOrder, Hint, KeptObjects, ObjectColumn, ObjectMaker};
+use super::objects::{BlockOrder, Hint, KeptNumbers, ObjectColumn, ObjectMaker};
 use crate::features::{Arriving, Onlooker};
 use crate::redis::habit::Habit;
 
@@ -52,10 +51,18 @@ pub struct EarlyLists {
     /// The column whose turn it is in the block; the number of columns when the block is done.
     turn: usize,
     order: BlockOrder,
-    /// None if another reader has them, and within [`make`](Self::make).
-    kept: Option<KeptObjects>,
+    numbers: Option<KeptNumbers>,
     /// Whether the rest is left to who asks for it.
     stopped: bool,
+}
+
+/// Lists that were begun.
+#[derive(Default)]
+pub struct BegunLists {
+    /// Column by column of the plan; none if none was begun.
+    pub columns: Vec<ObjectColumn>,
+    /// Numbers for the rest of the answer.
+    pub numbers: Option<KeptNumbers>,
 }
 
 /// The rows of a key group.
@@ -78,7 +85,7 @@ impl Group {
 impl EarlyLists {
     /// Lists of the columns of a plan that is read for `rows` rows; `None` where other threads wanted the
     /// GIL of late.
-    pub fn unless_crowded(rows: usize) -> Option<Self> {
+    pub fn unless_crowded(py: Python<'_>, rows: usize) -> Option<Self> {
         if let Some(passing) = HABIT.get().passing() {
             HABIT.set(passing);
             return None;
@@ -89,17 +96,20 @@ impl EarlyLists {
             groups: Vec::new(),
             turn: 0,
             order: BlockOrder::default(),
-            kept: KeptObjects::claim(),
+            numbers: KeptNumbers::claim(py),
             stopped: false,
         })
     }
 
-    /// What was made, column by column of the plan.
-    pub fn finish(self) -> Vec<ObjectColumn> {
+    /// What was made.
+    pub fn finish(self) -> BegunLists {
         if !self.columns.is_empty() && !self.stopped {
             HABIT.set(Habit::new());
         }
-        self.columns
+        BegunLists {
+            columns: self.columns,
+            numbers: self.numbers,
+        }
     }
 }
 
@@ -114,9 +124,6 @@ impl Onlooker for EarlyLists {
             if asked.elapsed() > CROWDED {
                 self.stopped = true;
                 HABIT.set(HABIT.get().discouraged());
-            }
-            if let Some(kept) = &mut self.kept {
-                kept.free_some(py);
             }
             self.make(py, answer).is_ok()
         });
@@ -183,9 +190,9 @@ impl EarlyLists {
             .map(values)
             .sum::<usize>()
             .min(VALUES_AT_ONCE);
-        self.order.prepare(py, next, next);
-        let mut kept = self.kept.take();
-        let mut maker = ObjectMaker::early(py, kept.as_mut());
+        let mut maker = ObjectMaker::early(py, self.numbers.take());
+        let new_ones = maker.new_ones(next);
+        self.order.prepare(py, new_ones, new_ones);
         let failed = |_: usize, _: &dyn fmt::Display| PyNotImplementedError::new_err(());
         // A column may be nearly all of its rows' bytes.
         let piece = (BYTES_AT_ONCE / answer.bytes_per_entity().max(1)).max(1);
@@ -212,7 +219,7 @@ impl EarlyLists {
                 self.turn += 1;
             }
         }
-        self.kept = kept;
+        self.numbers = maker.into_numbers();
         Ok(())
     }
 

@@ -6,8 +6,9 @@
 //! whatever the release.
 
 mod clock;
-mod kept;
+mod layout;
 mod list;
+mod numbers;
 mod order;
 mod packed;
 mod texts;
@@ -25,8 +26,8 @@ use crate::value::field::Field;
 use crate::value::wire::{NULL_TIMESTAMP, Value, parse, sole_bytes, sole_varint, tag};
 use crate::value::{Cause, FeastType};
 use clock::Clock;
-pub use kept::KeptObjects;
-use list::{HiddenList, ListFiller};
+use list::{HiddenList, ListFiller, list_of};
+pub use numbers::KeptNumbers;
 pub use order::BlockOrder;
 use packed::{Varints, sole_packable_list, sole_packed};
 use texts::{Patience, Texts};
@@ -135,33 +136,57 @@ pub struct ObjectMaker<'a, 'py> {
     feast: Option<Feast<'py>>,
     /// Whether the columns are begun early: Feast's own Python is not run, and lists are hidden.
     early: bool,
-    /// What is kept for longer than the answer.
-    kept: Option<&'a mut KeptObjects>,
+    numbers: Option<KeptNumbers>,
     /// Room for the elements of a list.
     elements: Vec<Bound<'py, PyAny>>,
 }
 
 impl<'a, 'py> ObjectMaker<'a, 'py> {
-    /// Objects of one call.
-    pub fn new(py: Python<'py>) -> Self {
+    /// Objects of one call, among them these numbers.
+    pub fn new(py: Python<'py>, numbers: Option<KeptNumbers>) -> Self {
         Self {
             py,
             texts: Texts::default(),
             clock: None,
             feast: None,
             early: false,
-            kept: None,
+            numbers,
             elements: Vec::new(),
         }
     }
 
     /// Objects of columns that are begun while their replies come; a cell that Feast's Python is needed
     /// for is an error.
-    pub fn early(py: Python<'py>, kept: Option<&'a mut KeptObjects>) -> Self {
+    pub fn early(py: Python<'py>, numbers: Option<KeptNumbers>) -> Self {
         Self {
             early: true,
-            kept,
-            ..Self::new(py)
+            ..Self::new(py, numbers)
+        }
+    }
+
+    /// How many of the next objects may be new, of so many.
+    pub fn new_ones(&self, objects: usize) -> usize {
+        objects.saturating_sub(self.numbers.as_ref().map_or(0, KeptNumbers::left))
+    }
+
+    /// The numbers that are left, for the same answer.
+    pub fn into_numbers(self) -> Option<KeptNumbers> {
+        self.numbers
+    }
+
+    #[inline]
+    fn float(&mut self, number: f64) -> Bound<'py, PyAny> {
+        match &mut self.numbers {
+            Some(numbers) => numbers.float(self.py, number),
+            None => PyFloat::new(self.py, number).into_any(),
+        }
+    }
+
+    #[inline]
+    fn int(&mut self, number: i64) -> Bound<'py, PyAny> {
+        match &mut self.numbers {
+            Some(numbers) => numbers.int(self.py, number),
+            None => PyInt::new(self.py, number).into_any(),
         }
     }
 
@@ -181,19 +206,17 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
             patience,
             hidden,
         } = column;
+        let mut places = list.filling(py);
         for cell in cells {
             let object = match cell {
                 None => py.None().into_bound(py),
                 Some(cell) => {
                     if let Some(object) = self.scalar(*hint, patience, cell) {
-                        if let Some(kept) = &mut self.kept {
-                            kept.keep(&object, cell.len());
-                        }
                         object
                     } else {
                         let object = self.any(*hint, cell).map_err(|trouble| match *trouble {
-                            Trouble::Cell(cause) => failed(list.len(), &cause),
-                            Trouble::Feast(error) => told_of(py, error, list.len(), &failed),
+                            Trouble::Cell(cause) => failed(places.len(), &cause),
+                            Trouble::Feast(error) => told_of(py, error, places.len(), &failed),
                         })?;
                         if self.early
                             && let Ok(list) = object.cast()
@@ -204,7 +227,7 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
                     }
                 }
             };
-            list.push(object)?;
+            places.push(object)?;
         }
         Ok(())
     }
@@ -220,13 +243,10 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
         let py = self.py;
         let (first, rest) = cell.split_first()?;
         Some(match *first {
-            tag::DOUBLE => PyFloat::new(py, f64::from_le_bytes(rest.try_into().ok()?)).into_any(),
-            tag::FLOAT => {
-                let float = f32::from_le_bytes(rest.try_into().ok()?);
-                PyFloat::new(py, float.into()).into_any()
-            }
-            tag::INT64 => PyInt::new(py, sole_varint(rest)? as i64).into_any(),
-            tag::INT32 => PyInt::new(py, sole_varint(rest)? as i32).into_any(),
+            tag::DOUBLE => self.float(f64::from_le_bytes(rest.try_into().ok()?)),
+            tag::FLOAT => self.float(f32::from_le_bytes(rest.try_into().ok()?).into()),
+            tag::INT64 => self.int(sole_varint(rest)? as i64),
+            tag::INT32 => self.int((sole_varint(rest)? as i32).into()),
             tag::BOOL => PyBool::new(py, sole_varint(rest)? != 0)
                 .to_owned()
                 .into_any(),
@@ -248,10 +268,10 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
         let py = self.py;
         Ok(match parse(cell).map_err(Cause::Wire)? {
             Value::Null => py.None().into_bound(py),
-            Value::Double(number) => PyFloat::new(py, number).into_any(),
-            Value::Float(number) => PyFloat::new(py, number.into()).into_any(),
-            Value::Int64(number) => PyInt::new(py, number).into_any(),
-            Value::Int32(number) => PyInt::new(py, number).into_any(),
+            Value::Double(number) => self.float(number),
+            Value::Float(number) => self.float(number.into()),
+            Value::Int64(number) => self.int(number),
+            Value::Int32(number) => self.int(number.into()),
             Value::Bool(truth) => PyBool::new(py, truth).to_owned().into_any(),
             Value::String(text) if !hint.text_is_uuid() => PyString::new(py, text).into_any(),
             Value::Bytes(bytes) => PyBytes::new(py, bytes).into_any(),
@@ -265,27 +285,32 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
     }
 
     /// The list of these elements, which are packed; `None` if they are malformed.
-    fn packed_list(&self, field: Field, packed: &[u8]) -> Option<PyResult<Bound<'py, PyList>>> {
+    fn packed_list(&mut self, field: Field, packed: &[u8]) -> Option<PyResult<Bound<'py, PyList>>> {
+        let py = self.py;
         Some(match field {
             Field::DoubleList => {
                 let (numbers, []) = packed.as_chunks() else {
                     return None;
                 };
-                PyList::new(
-                    self.py,
-                    numbers.iter().map(|&number| f64::from_le_bytes(number)),
-                )
+                let float = |&number| self.float(f64::from_le_bytes(number));
+                list_of(py, numbers.iter().map(float))
             }
             Field::FloatList => {
                 let (numbers, []) = packed.as_chunks() else {
                     return None;
                 };
-                let float = |&number| f64::from(f32::from_le_bytes(number));
-                PyList::new(self.py, numbers.iter().map(float))
+                let float = |&number| self.float(f32::from_le_bytes(number).into());
+                list_of(py, numbers.iter().map(float))
             }
-            Field::Int32List => PyList::new(self.py, Varints::new(packed)?.map(|bits| bits as i32)),
-            Field::Int64List => PyList::new(self.py, Varints::new(packed)?.map(|bits| bits as i64)),
-            Field::BoolList => PyList::new(self.py, Varints::new(packed)?.map(|bits| bits != 0)),
+            Field::Int32List => {
+                let int = |bits| self.int((bits as i32).into());
+                list_of(py, Varints::new(packed)?.map(int))
+            }
+            Field::Int64List => {
+                let int = |bits| self.int(bits as i64);
+                list_of(py, Varints::new(packed)?.map(int))
+            }
+            Field::BoolList => PyList::new(py, Varints::new(packed)?.map(|bits| bits != 0)),
             _ => return None,
         })
     }
@@ -300,10 +325,10 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
             crate::value::cursor::MAX_DEPTH,
             |value, _, _| {
                 objects.push(match value {
-                    Value::Double(number) => PyFloat::new(py, number).into_any(),
-                    Value::Float(number) => PyFloat::new(py, number.into()).into_any(),
-                    Value::Int64(number) => PyInt::new(py, number).into_any(),
-                    Value::Int32(number) => PyInt::new(py, number).into_any(),
+                    Value::Double(number) => self.float(number),
+                    Value::Float(number) => self.float(number.into()),
+                    Value::Int64(number) => self.int(number),
+                    Value::Int32(number) => self.int(number.into()),
                     Value::Bool(truth) => PyBool::new(py, truth).to_owned().into_any(),
                     Value::String(text) => PyString::new(py, text).into_any(),
                     Value::Bytes(bytes) => PyBytes::new(py, bytes).into_any(),
@@ -323,7 +348,7 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
         if let Some(error) = trouble {
             return Err(error.into());
         }
-        let list = PyList::new(py, objects.drain(..))?;
+        let list = list_of(py, objects.drain(..))?;
         self.elements = objects;
         Ok(list)
     }

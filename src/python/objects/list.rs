@@ -4,6 +4,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
+use super::layout::Layouts;
+
 /// A Python list of known length on its way.
 pub struct ListFiller {
     list: Py<PyList>,
@@ -36,23 +38,15 @@ impl ListFiller {
         self.filled
     }
 
-    /// Puts an object into the next place.
+    /// The places, to put objects into.
     #[inline]
-    pub fn push(&mut self, object: Bound<'_, PyAny>) -> PyResult<()> {
-        let py = object.py();
-        let (list, place) = (self.list.as_ptr(), self.filled as ffi::Py_ssize_t);
-        #[expect(
-            unsafe_code,
-            reason = "PyO3's form of this call takes its result apart"
-        )]
-        // SAFETY: both are live objects, and the object is the list's from here on, whether there
-        // is such a place or not.
-        let outcome = unsafe { ffi::PyList_SetItem(list, place, object.into_ptr()) };
-        if outcome != 0 {
-            return Err(PyErr::fetch(py));
+    pub fn filling<'py>(&mut self, py: Python<'py>) -> Filling<'_, 'py> {
+        let layout = Layouts::of(py).list;
+        Filling {
+            places: layout.map(|layout| layout.places(self.list.bind(py))),
+            filler: self,
+            py,
         }
-        self.filled += 1;
-        Ok(())
     }
 
     /// The list, all of whose places are filled.
@@ -65,6 +59,67 @@ impl ListFiller {
         }
         self.list.into_bound(py)
     }
+}
+
+/// A list's places while objects are put into them.
+pub struct Filling<'a, 'py> {
+    py: Python<'py>,
+    filler: &'a mut ListFiller,
+    /// Where the places are, if that is known.
+    places: Option<*mut *mut ffi::PyObject>,
+}
+
+impl<'py> Filling<'_, 'py> {
+    /// How many objects the list has.
+    pub fn len(&self) -> usize {
+        self.filler.filled
+    }
+
+    /// Puts an object into the next place.
+    #[inline]
+    pub fn push(&mut self, object: Bound<'py, PyAny>) -> PyResult<()> {
+        let filled = self.filler.filled;
+        match self.places {
+            #[expect(unsafe_code, reason = "what the stable ABI has no call for")]
+            // SAFETY: the list has `length` places, of which this one is null: objects are put only
+            // here, one place after the other, and nobody else has the list. It has the object from
+            // here on.
+            Some(places) if filled < self.filler.length => unsafe {
+                places.add(filled).write(object.into_ptr());
+            },
+            _ => self.set(filled, object)?,
+        }
+        self.filler.filled += 1;
+        Ok(())
+    }
+
+    fn set(&self, place: usize, object: Bound<'py, PyAny>) -> PyResult<()> {
+        let (list, place) = (self.filler.list.as_ptr(), place as ffi::Py_ssize_t);
+        #[expect(
+            unsafe_code,
+            reason = "PyO3's form of this call takes its result apart"
+        )]
+        // SAFETY: both are live objects, and the object is the list's from here on, whether there
+        // is such a place or not.
+        let outcome = unsafe { ffi::PyList_SetItem(list, place, object.into_ptr()) };
+        if outcome != 0 {
+            return Err(PyErr::fetch(self.py));
+        }
+        Ok(())
+    }
+}
+
+/// A list of these objects. None of them is made by running Python's code.
+pub fn list_of<'py>(
+    py: Python<'py>,
+    objects: impl ExactSizeIterator<Item = Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyList>> {
+    let mut list = ListFiller::new(py, objects.len())?;
+    let mut places = list.filling(py);
+    for object in objects {
+        places.push(object)?;
+    }
+    Ok(list.finish(py))
 }
 
 /// A list in a column on its way, which the collector gets to know with the column.
