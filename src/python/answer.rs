@@ -14,7 +14,7 @@ use pyo3_arrow::{PyArray, PyRecordBatch};
 use super::beginning::{Beginning, Form};
 use super::collector::CollectorPause;
 use super::early_lists::BegunLists;
-use super::objects::{BlockOrder, Hint, KeptNumbers, ObjectColumn, ObjectMaker};
+use super::objects::{BlockOrder, Hint, KeptObjects, ObjectColumn, ObjectMaker};
 use super::schemas::Schemas;
 use crate::error::{Error, ErrorKind};
 use crate::event_time::EventTime;
@@ -353,7 +353,7 @@ fn column_lists<'py>(
 ) -> PyResult<Vec<Bound<'py, PyList>>> {
     let rows = features.rows();
     let mut columns = Vec::with_capacity(features.width());
-    let mut numbers = begun.numbers.or_else(|| KeptNumbers::claim(py));
+    let mut kept = begun.kept.or_else(|| KeptObjects::claim(py));
     let mut begun: Vec<_> = begun.columns.into_iter().map(Some).collect();
     for index in 0..features.width() {
         let begun = features
@@ -371,12 +371,12 @@ fn column_lists<'py>(
         if let Some(key) = features.key(index) {
             let (cells, ends) = key.cells(0..rows);
             let cells = Cells::joined(&cells, &ends);
-            let mut maker = ObjectMaker::new(py, numbers);
+            let mut maker = ObjectMaker::new(py, kept);
             maker.fill(column, cells, |row, cause| failed(index, row, cause))?;
-            numbers = maker.into_numbers();
+            kept = maker.into_kept();
         }
     }
-    let mut maker = ObjectMaker::new(py, numbers);
+    let mut maker = ObjectMaker::new(py, kept);
     let left: Vec<usize> = (0..features.width())
         .filter(|&index| columns[index].len() < rows)
         .collect();

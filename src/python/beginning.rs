@@ -93,7 +93,7 @@ impl Begun {
     pub fn finish(self, plan: Arc<Schemas>) -> Beginning {
         let columns = match self {
             Self::Nothing => return Beginning::default(),
-            Self::Lists(lists) => Columns::Lists(lists.finish()),
+            Self::Lists(lists) => Columns::Lists(Box::new(lists.finish())),
             Self::Arrays(arrays) => Columns::Arrays(arrays.finish()),
         };
         Beginning(Mutex::new(Some(Unused { columns, plan })))
@@ -120,7 +120,7 @@ struct Unused {
 }
 
 enum Columns {
-    Lists(BegunLists),
+    Lists(Box<BegunLists>),
     Arrays(Vec<ColumnDecoder>),
 }
 
@@ -139,7 +139,7 @@ impl Beginning {
     pub fn take_lists(&self) -> BegunLists {
         let mut unused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match unused.as_mut().map(|unused| &mut unused.columns) {
-            Some(Columns::Lists(lists)) => std::mem::take(lists),
+            Some(Columns::Lists(lists)) => std::mem::take(&mut **lists),
             _ => BegunLists::default(),
         }
     }

@@ -12,7 +12,7 @@ use pyo3::exceptions::PyNotImplementedError;
 use pyo3::prelude::*;
 
 use super::collector::CollectorPause;
-use super::objects::{BlockOrder, Hint, KeptNumbers, ObjectColumn, ObjectMaker};
+use super::objects::{BlockOrder, Hint, KeptObjects, ObjectColumn, ObjectMaker};
 use crate::features::{Arriving, Onlooker};
 use crate::redis::habit::Habit;
 
@@ -28,8 +28,8 @@ const WARM_COLUMNS: usize = 8;
 /// No more bytes than this in a block: they are to be in the cache still.
 const BLOCK_BYTES: usize = 384 * 1024;
 
-/// The GIL is kept for so many values or bytes at the most, and some of earlier answers that are freed:
-/// other threads want it, too, and nothing is read meanwhile.
+/// The GIL is kept for so many values or bytes at the most: other threads want it, too, and nothing is
+/// read meanwhile.
 const VALUES_AT_ONCE: usize = 3 * VALUES;
 const BYTES_AT_ONCE: usize = 8 * BYTES;
 
@@ -51,7 +51,7 @@ pub struct EarlyLists {
     /// The column whose turn it is in the block; the number of columns when the block is done.
     turn: usize,
     order: BlockOrder,
-    numbers: Option<KeptNumbers>,
+    kept: Option<KeptObjects>,
     /// Whether the rest is left to who asks for it.
     stopped: bool,
 }
@@ -61,8 +61,8 @@ pub struct EarlyLists {
 pub struct BegunLists {
     /// Column by column of the plan; none if none was begun.
     pub columns: Vec<ObjectColumn>,
-    /// Numbers for the rest of the answer.
-    pub numbers: Option<KeptNumbers>,
+    /// Objects of earlier answers for the rest of this one.
+    pub kept: Option<KeptObjects>,
 }
 
 /// The rows of a key group.
@@ -96,7 +96,7 @@ impl EarlyLists {
             groups: Vec::new(),
             turn: 0,
             order: BlockOrder::default(),
-            numbers: KeptNumbers::claim(py),
+            kept: KeptObjects::claim(py),
             stopped: false,
         })
     }
@@ -108,7 +108,7 @@ impl EarlyLists {
         }
         BegunLists {
             columns: self.columns,
-            numbers: self.numbers,
+            kept: self.kept,
         }
     }
 }
@@ -190,7 +190,7 @@ impl EarlyLists {
             .map(values)
             .sum::<usize>()
             .min(VALUES_AT_ONCE);
-        let mut maker = ObjectMaker::early(py, self.numbers.take());
+        let mut maker = ObjectMaker::early(py, self.kept.take());
         let new_ones = maker.new_ones(next);
         self.order.prepare(py, new_ones, new_ones);
         let failed = |_: usize, _: &dyn fmt::Display| PyNotImplementedError::new_err(());
@@ -219,7 +219,7 @@ impl EarlyLists {
                 self.turn += 1;
             }
         }
-        self.numbers = maker.into_numbers();
+        self.kept = maker.into_kept();
         Ok(())
     }
 

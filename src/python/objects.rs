@@ -6,11 +6,12 @@
 //! whatever the release.
 
 mod clock;
+mod kept;
 mod layout;
 mod list;
-mod numbers;
 mod order;
 mod packed;
+mod spares;
 mod texts;
 
 use std::fmt;
@@ -26,8 +27,8 @@ use crate::value::field::Field;
 use crate::value::wire::{NULL_TIMESTAMP, Value, parse, sole_bytes, sole_varint, tag};
 use crate::value::{Cause, FeastType};
 use clock::Clock;
-use list::{HiddenList, ListFiller, list_of};
-pub use numbers::KeptNumbers;
+pub use kept::KeptObjects;
+use list::{ListFiller, list_of, show_lists};
 pub use order::BlockOrder;
 use packed::{Varints, sole_packable_list, sole_packed};
 use texts::{Patience, Texts};
@@ -100,7 +101,8 @@ pub struct ObjectColumn {
     list: ListFiller,
     hint: Hint,
     patience: Patience,
-    hidden: Vec<HiddenList>,
+    /// The row behind the last one with a hidden list.
+    hidden: usize,
 }
 
 impl ObjectColumn {
@@ -110,7 +112,7 @@ impl ObjectColumn {
             list: ListFiller::new(py, rows)?,
             hint,
             patience: Patience::default(),
-            hidden: Vec::new(),
+            hidden: 0,
         })
     }
 
@@ -121,107 +123,113 @@ impl ObjectColumn {
 
     /// The list, when all rows are there.
     pub fn finish(self, py: Python<'_>) -> Bound<'_, PyList> {
-        for list in self.hidden {
-            list.show(py);
-        }
-        self.list.finish(py)
+        let list = self.list.finish(py);
+        show_lists(&list, self.hidden);
+        list
     }
 }
 
-/// Makes objects of cells, with what it needs from Python at hand. The cells live for `'a`.
-pub struct ObjectMaker<'a, 'py> {
+/// Makes objects of cells, with what it needs from Python at hand.
+pub struct ObjectMaker<'py> {
     py: Python<'py>,
-    texts: Texts<'a, 'py>,
+    /// What is kept of earlier answers, if it can be had.
+    kept: Option<KeptObjects>,
+    /// The texts, if it can not.
+    texts: Texts,
     clock: Option<Clock<'py>>,
     feast: Option<Feast<'py>>,
     /// Whether the columns are begun early: Feast's own Python is not run, and lists are hidden.
     early: bool,
-    numbers: Option<KeptNumbers>,
     /// Room for the elements of a list.
     elements: Vec<Bound<'py, PyAny>>,
 }
 
-impl<'a, 'py> ObjectMaker<'a, 'py> {
-    /// Objects of one call, among them these numbers.
-    pub fn new(py: Python<'py>, numbers: Option<KeptNumbers>) -> Self {
+impl<'py> ObjectMaker<'py> {
+    /// Objects of one call, with these of earlier ones.
+    pub fn new(py: Python<'py>, kept: Option<KeptObjects>) -> Self {
         Self {
             py,
             texts: Texts::default(),
             clock: None,
             feast: None,
             early: false,
-            numbers,
+            kept,
             elements: Vec::new(),
         }
     }
 
     /// Objects of columns that are begun while their replies come; a cell that Feast's Python is needed
     /// for is an error.
-    pub fn early(py: Python<'py>, numbers: Option<KeptNumbers>) -> Self {
+    pub fn early(py: Python<'py>, kept: Option<KeptObjects>) -> Self {
         Self {
             early: true,
-            ..Self::new(py, numbers)
+            ..Self::new(py, kept)
         }
     }
 
     /// How many of the next objects may be new, of so many.
     pub fn new_ones(&self, objects: usize) -> usize {
-        objects.saturating_sub(self.numbers.as_ref().map_or(0, KeptNumbers::left))
+        objects.saturating_sub(self.kept.as_ref().map_or(0, KeptObjects::numbers_left))
     }
 
-    /// The numbers that are left, for the same answer.
-    pub fn into_numbers(self) -> Option<KeptNumbers> {
-        self.numbers
+    /// What was kept of earlier answers, for the rest of this one.
+    pub fn into_kept(self) -> Option<KeptObjects> {
+        self.kept
     }
 
     #[inline]
     fn float(&mut self, number: f64) -> Bound<'py, PyAny> {
-        match &mut self.numbers {
-            Some(numbers) => numbers.float(self.py, number),
+        match &mut self.kept {
+            Some(kept) => kept.float(self.py, number),
             None => PyFloat::new(self.py, number).into_any(),
         }
     }
 
     #[inline]
     fn int(&mut self, number: i64) -> Bound<'py, PyAny> {
-        match &mut self.numbers {
-            Some(numbers) => numbers.int(self.py, number),
+        match &mut self.kept {
+            Some(kept) => kept.int(self.py, number),
             None => PyInt::new(self.py, number).into_any(),
         }
+    }
+
+    #[inline]
+    fn text(&mut self, text: &[u8], patience: &mut Patience) -> Option<Bound<'py, PyAny>> {
+        let texts = match &mut self.kept {
+            Some(kept) => kept.texts(),
+            None => &mut self.texts,
+        };
+        texts.object(self.py, text, patience)
     }
 
     /// Appends the objects of cells to their column; `None`, an empty cell and null are None.
     ///
     /// `failed` makes the exception for a cell that cannot be read from its row and what is wrong.
-    pub fn fill(
+    pub fn fill<'a>(
         &mut self,
         column: &mut ObjectColumn,
         cells: impl Iterator<Item = Option<&'a [u8]>>,
         failed: impl Fn(usize, &dyn fmt::Display) -> PyErr,
     ) -> PyResult<()> {
         let py = self.py;
-        let ObjectColumn {
-            list,
-            hint,
-            patience,
-            hidden,
-        } = column;
-        let mut places = list.filling(py);
+        let (hint, patience) = (column.hint, &mut column.patience);
+        let mut places = column.list.filling(py);
         for cell in cells {
             let object = match cell {
                 None => py.None().into_bound(py),
                 Some(cell) => {
-                    if let Some(object) = self.scalar(*hint, patience, cell) {
+                    if let Some(object) = self.scalar(hint, patience, cell) {
                         object
                     } else {
-                        let object = self.any(*hint, cell).map_err(|trouble| match *trouble {
-                            Trouble::Cell(cause) => failed(places.len(), &cause),
-                            Trouble::Feast(error) => told_of(py, error, places.len(), &failed),
-                        })?;
-                        if self.early
-                            && let Ok(list) = object.cast()
-                        {
-                            hidden.push(HiddenList::new(list));
+                        let row = places.len();
+                        let object =
+                            self.any(hint, patience, cell)
+                                .map_err(|trouble| match *trouble {
+                                    Trouble::Cell(cause) => failed(row, &cause),
+                                    Trouble::Feast(error) => told_of(py, error, row, &failed),
+                                })?;
+                        if self.early && object.is_instance_of::<PyList>() {
+                            column.hidden = row + 1;
                         }
                         object
                     }
@@ -238,7 +246,7 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
         &mut self,
         hint: Hint,
         patience: &mut Patience,
-        cell: &'a [u8],
+        cell: &[u8],
     ) -> Option<Bound<'py, PyAny>> {
         let py = self.py;
         let (first, rest) = cell.split_first()?;
@@ -250,15 +258,18 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
             tag::BOOL => PyBool::new(py, sole_varint(rest)? != 0)
                 .to_owned()
                 .into_any(),
-            tag::STRING if !hint.text_is_uuid() => {
-                self.texts.object(py, sole_bytes(rest)?, patience)?
-            }
+            tag::STRING if !hint.text_is_uuid() => self.text(sole_bytes(rest)?, patience)?,
             _ => return None,
         })
     }
 
     #[inline(never)]
-    fn any(&mut self, hint: Hint, cell: &[u8]) -> Result<Bound<'py, PyAny>, Failure> {
+    fn any(
+        &mut self,
+        hint: Hint,
+        patience: &mut Patience,
+        cell: &[u8],
+    ) -> Result<Bound<'py, PyAny>, Failure> {
         if let Some((field, body)) = sole_packable_list(cell)
             && let Some(elements) = sole_packed(body)
             && let Some(list) = self.packed_list(field, elements)
@@ -277,7 +288,7 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
             Value::Bytes(bytes) => PyBytes::new(py, bytes).into_any(),
             Value::UnixTimestamp(seconds) => self.datetime(seconds)?,
             Value::Message { field, body } if is_plain_list(field, hint) => {
-                self.list(field, body)?.into_any()
+                self.list(field, body, patience)?.into_any()
             }
             Value::Unknown(number) => self.through_feast(hint, cell, Some(number))?,
             _ => self.through_feast(hint, cell, None)?,
@@ -286,36 +297,44 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
 
     /// The list of these elements, which are packed; `None` if they are malformed.
     fn packed_list(&mut self, field: Field, packed: &[u8]) -> Option<PyResult<Bound<'py, PyList>>> {
-        let py = self.py;
+        let (py, hidden) = (self.py, self.early);
         Some(match field {
             Field::DoubleList => {
                 let (numbers, []) = packed.as_chunks() else {
                     return None;
                 };
                 let float = |&number| self.float(f64::from_le_bytes(number));
-                list_of(py, numbers.iter().map(float))
+                list_of(py, numbers.iter().map(float), hidden)
             }
             Field::FloatList => {
                 let (numbers, []) = packed.as_chunks() else {
                     return None;
                 };
                 let float = |&number| self.float(f32::from_le_bytes(number).into());
-                list_of(py, numbers.iter().map(float))
+                list_of(py, numbers.iter().map(float), hidden)
             }
             Field::Int32List => {
                 let int = |bits| self.int((bits as i32).into());
-                list_of(py, Varints::new(packed)?.map(int))
+                list_of(py, Varints::new(packed)?.map(int), hidden)
             }
             Field::Int64List => {
                 let int = |bits| self.int(bits as i64);
-                list_of(py, Varints::new(packed)?.map(int))
+                list_of(py, Varints::new(packed)?.map(int), hidden)
             }
-            Field::BoolList => PyList::new(py, Varints::new(packed)?.map(|bits| bits != 0)),
+            Field::BoolList => {
+                let truth = |bits| PyBool::new(py, bits != 0).to_owned().into_any();
+                list_of(py, Varints::new(packed)?.map(truth), hidden)
+            }
             _ => return None,
         })
     }
 
-    fn list(&mut self, field: Field, body: &[u8]) -> Result<Bound<'py, PyList>, Failure> {
+    fn list(
+        &mut self,
+        field: Field,
+        body: &[u8],
+        patience: &mut Patience,
+    ) -> Result<Bound<'py, PyList>, Failure> {
         let py = self.py;
         let mut objects = std::mem::take(&mut self.elements);
         let mut trouble = None;
@@ -330,7 +349,10 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
                     Value::Int64(number) => self.int(number),
                     Value::Int32(number) => self.int(number.into()),
                     Value::Bool(truth) => PyBool::new(py, truth).to_owned().into_any(),
-                    Value::String(text) => PyString::new(py, text).into_any(),
+                    Value::String(text) => match self.text(text.as_bytes(), patience) {
+                        Some(object) => object,
+                        None => PyString::new(py, text).into_any(),
+                    },
                     Value::Bytes(bytes) => PyBytes::new(py, bytes).into_any(),
                     Value::UnixTimestamp(seconds) => match self.datetime(seconds) {
                         Ok(datetime) => datetime,
@@ -348,7 +370,7 @@ impl<'a, 'py> ObjectMaker<'a, 'py> {
         if let Some(error) = trouble {
             return Err(error.into());
         }
-        let list = list_of(py, objects.drain(..))?;
+        let list = list_of(py, objects.drain(..), self.early)?;
         self.elements = objects;
         Ok(list)
     }

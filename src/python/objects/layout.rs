@@ -89,10 +89,13 @@ impl<const DIGITS: usize> IntLayout<DIGITS> {
         let tag_of = |number: i64| {
             let object = PyInt::new(py, number);
             #[expect(unsafe_code, reason = "what the stable ABI has no call for")]
-            // SAFETY: a live object, which is as large: it has as many digits of 30 bits, or more of
-            // fewer, and a digit takes the bytes of an u32.
-            let there = unsafe { &*object.as_ptr().cast::<IntObject<DIGITS>>() };
-            (there.digits == Self::digits(number)?).then_some(there.tag)
+            // SAFETY: a live object, which has both: as many digits of 30 bits, or more of fewer, and a
+            // digit takes the bytes of an u32. What the struct has behind them it may lack.
+            let (tag, digits) = unsafe {
+                let there = object.as_ptr().cast::<IntObject<DIGITS>>();
+                ((*there).tag, (*there).digits)
+            };
+            (digits == Self::digits(number)?).then_some(tag)
         };
         let tags = [1, -1].map(|sign| {
             let tag = tag_of(sign * least)?;
@@ -204,7 +207,7 @@ impl ListLayout {
 pub(super) struct Layouts {
     pub(super) list: Option<ListLayout>,
     pub(super) float: Option<FloatLayout>,
-    pub(super) int: Option<IntLayout<1>>,
+    pub(super) short_int: Option<IntLayout<1>>,
     pub(super) long_int: Option<IntLayout<2>>,
 }
 
@@ -215,7 +218,7 @@ impl Layouts {
         *FOUND.get_or_init(py, || Self {
             list: ListLayout::find(py),
             float: FloatLayout::find(py),
-            int: IntLayout::find(py),
+            short_int: IntLayout::find(py),
             long_int: IntLayout::find(py),
         })
     }

@@ -51,13 +51,24 @@ impl ListFiller {
 
     /// The list, all of whose places are filled.
     pub fn finish(self, py: Python<'_>) -> Bound<'_, PyList> {
+        let list = self.finish_hidden(py);
+        track(&list);
+        list
+    }
+
+    /// The list, all of whose places are filled, which the collector does not know yet.
+    fn finish_hidden(self, py: Python<'_>) -> Bound<'_, PyList> {
         assert_eq!(self.filled, self.length, "a place of a list is empty");
-        #[expect(unsafe_code, reason = "no safe form of this call in PyO3")]
-        // SAFETY: the list is whole, and it is not tracked since `new`.
-        unsafe {
-            ffi::PyObject_GC_Track(self.list.as_ptr().cast());
-        }
         self.list.into_bound(py)
+    }
+}
+
+/// Tells the collector of a whole list that it does not know.
+fn track(list: &Bound<'_, PyList>) {
+    #[expect(unsafe_code, reason = "no safe form of this call in PyO3")]
+    // SAFETY: a live list without empty places, which is not tracked.
+    unsafe {
+        ffi::PyObject_GC_Track(list.as_ptr().cast());
     }
 }
 
@@ -109,43 +120,32 @@ impl<'py> Filling<'_, 'py> {
     }
 }
 
-/// A list of these objects. None of them is made by running Python's code.
+/// A list of these objects, which the collector does not know if it is `hidden`.
+///
+/// So many new containers start a collection of the youngest while the read lasts. Were these among
+/// them, each would be looked at there, and most answers are gone before the next one.
 pub fn list_of<'py>(
     py: Python<'py>,
     objects: impl ExactSizeIterator<Item = Bound<'py, PyAny>>,
+    hidden: bool,
 ) -> PyResult<Bound<'py, PyList>> {
     let mut list = ListFiller::new(py, objects.len())?;
     let mut places = list.filling(py);
     for object in objects {
         places.push(object)?;
     }
-    Ok(list.finish(py))
+    let list = list.finish_hidden(py);
+    if !hidden {
+        track(&list);
+    }
+    Ok(list)
 }
 
-/// A list in a column on its way, which the collector gets to know with the column.
-///
-/// So many new containers start a collection of the youngest while the read lasts. Were these among
-/// them, each would be looked at there, and most answers are gone before the next one.
-pub struct HiddenList(Py<PyList>);
-
-impl HiddenList {
-    /// Hides a list that nobody has seen yet.
-    pub fn new(list: &Bound<'_, PyList>) -> Self {
-        #[expect(unsafe_code, reason = "no safe form of this call in PyO3")]
-        // SAFETY: the list is whole and live. It may be freed without being tracked again.
-        unsafe {
-            ffi::PyObject_GC_UnTrack(list.as_ptr().cast());
-        }
-        Self(list.clone().unbind())
-    }
-
-    /// Tells the collector of the list.
-    pub fn show(self, py: Python<'_>) {
-        let list = self.0.into_bound(py);
-        #[expect(unsafe_code, reason = "no safe form of this call in PyO3")]
-        // SAFETY: the list is whole, and it is not tracked since `new`.
-        unsafe {
-            ffi::PyObject_GC_Track(list.as_ptr().cast());
+/// Tells the collector of the lists among the first `count` objects of a list, which were hidden.
+pub fn show_lists(list: &Bound<'_, PyList>, count: usize) {
+    for object in list.iter().take(count) {
+        if let Ok(hidden) = object.cast() {
+            track(hidden);
         }
     }
 }
