@@ -64,7 +64,9 @@ class Timed:
     name: str
     call: Call
     batch: int = 1
-    samples: list[float] = field(default_factory=list)
+    samples: int = 0
+    times: list[float] = field(default_factory=list)
+    """Seconds of each call of all samples."""
     loads: list[Load] = field(default_factory=list)
     retaken: int = 0
     """Samples that were taken again, since the CPUs were not apart."""
@@ -73,8 +75,9 @@ class Timed:
 
     @property
     def seconds(self) -> float:
-        """Median seconds of a call."""
-        return median(self.samples)
+        """Median seconds of a call. The largest reads of stock are a call a sample, so means of the
+        others' samples would be set against single calls."""
+        return median(self.times)
 
     @property
     def command_us(self) -> float:
@@ -101,23 +104,26 @@ class Timed:
         """Time one batch, at a time when the machine's CPUs are apart."""
         for retaken in range(_MOST_RETAKEN + 1):
             cpus.wait(_PATIENCE_SECONDS)
-            seconds = self._batch_seconds(number)
+            times = self._batch(number)
             if cpus.are_apart():
                 self.retaken += retaken
                 break
         else:
             self.retaken += _MOST_RETAKEN
             self.doubtful += 1
-        self.samples.append(seconds / self.batch)
+        self.samples += 1
+        self.times += times
 
-    def _batch_seconds(self, number: int) -> float:
-        """What a batch takes; its garbage is its own, so collect what others left first."""
+    def _batch(self, number: int) -> list[float]:
+        """What each call takes; its garbage is its own, so collect what others left first."""
         gc.collect()
         self.call(number * self.batch)
-        start = time.perf_counter()
+        times = []
         for call in range(number * self.batch + 1, (number + 1) * self.batch + 1):
+            start = time.perf_counter()
             self.call(call)
-        return time.perf_counter() - start
+            times.append(time.perf_counter() - start)
+        return times
 
     def weigh(self, server: Server, number: int) -> None:
         """Let the server tell what a batch of calls cost it."""

@@ -133,7 +133,7 @@ def measure_read(
             one.seconds,
             one.command_us,
             one.process_us,
-            len(one.samples),
+            one.samples,
             one.retaken,
             one.doubtful,
         )
