@@ -12,7 +12,8 @@ const BLOCK_ROWS: usize = 64;
 
 impl Features {
     /// All rows in blocks, from that of row `first` on, each to be taken by every one of `columns` before
-    /// the next block. A block's cells of these columns are in the cache when it comes.
+    /// the next block. The cells of these columns that lie in it, from row `first` on, are in the cache
+    /// when it comes.
     pub fn blocks(
         &self,
         columns: &[usize],
@@ -20,11 +21,11 @@ impl Features {
     ) -> impl Iterator<Item = Range<usize>> + use<'_> {
         let features = columns.iter().filter_map(|&column| self.feature(column));
         let spans = spans(features, self.groups.len());
-        let first = first - first % BLOCK_ROWS;
-        (first..self.rows).step_by(BLOCK_ROWS).map(move |start| {
+        let starts = (first - first % BLOCK_ROWS..self.rows).step_by(BLOCK_ROWS);
+        starts.map(move |start| {
             let rows = start..self.rows.min(start + BLOCK_ROWS);
             if let Some(grid) = &self.grid {
-                warm(grid, &self.groups, &spans, |_| rows.clone());
+                warm(grid, &self.groups, &spans, |_| first.max(start)..rows.end);
             }
             rows
         })
