@@ -59,7 +59,11 @@ impl<'a> Cells<'a> {
 impl<'a> Iterator for Cells<'a> {
     type Item = Option<&'a [u8]>;
 
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "once for each value, and not inlined otherwise"
+    )]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         let row = self.rows.next()?;
         Some(match self.from {

@@ -167,9 +167,12 @@ impl<'py> ObjectMaker<'py> {
         }
     }
 
-    /// How many of the next objects may be new, of so many.
+    /// How many of so many objects are supposed to be new ones.
     pub fn new_ones(&self, objects: usize) -> usize {
-        objects.saturating_sub(self.kept.as_ref().map_or(0, KeptObjects::numbers_left))
+        match &self.kept {
+            Some(kept) if kept.has_numbers_left() => 0,
+            _ => objects,
+        }
     }
 
     /// What was kept of earlier answers, for the rest of this one.
@@ -177,7 +180,11 @@ impl<'py> ObjectMaker<'py> {
         self.kept
     }
 
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "once for each value, and not inlined otherwise"
+    )]
+    #[inline(always)]
     fn float(&mut self, number: f64) -> Bound<'py, PyAny> {
         match &mut self.kept {
             Some(kept) => kept.float(self.py, number),
@@ -185,7 +192,11 @@ impl<'py> ObjectMaker<'py> {
         }
     }
 
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "once for each value, and not inlined otherwise"
+    )]
+    #[inline(always)]
     fn int(&mut self, number: i64) -> Bound<'py, PyAny> {
         match &mut self.kept {
             Some(kept) => kept.int(self.py, number),
@@ -241,7 +252,11 @@ impl<'py> ObjectMaker<'py> {
     }
 
     /// The object of a cell that holds a scalar as Feast writes it; `None` for all else.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "once for each value, and not inlined otherwise"
+    )]
+    #[inline(always)]
     fn scalar(
         &mut self,
         hint: Hint,

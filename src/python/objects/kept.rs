@@ -97,13 +97,17 @@ impl KeptObjects {
         })
     }
 
-    /// How many numbers are left for the rest of the answer.
-    pub fn numbers_left(&self) -> usize {
-        self.drawer.numbers().map(Spares::left).iter().sum()
+    /// Whether numbers are left for the rest of the answer.
+    pub fn has_numbers_left(&self) -> bool {
+        self.drawer.numbers().iter().any(|kind| kind.left() > 0)
     }
 
     /// A float.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "once for each value, and not inlined otherwise"
+    )]
+    #[inline(always)]
     pub fn float<'py>(&mut self, py: Python<'py>, number: f64) -> Bound<'py, PyAny> {
         match self.layouts.float {
             Some(layout) => self.drawer.floats.float(py, layout, number),

@@ -88,7 +88,11 @@ impl Spares {
     }
 
     /// A float.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "once for each value, and not inlined otherwise"
+    )]
+    #[inline(always)]
     pub(super) fn float<'py>(
         &mut self,
         py: Python<'py>,
@@ -132,7 +136,11 @@ impl Spares {
 
     /// The next number that nobody has. Those before it that somebody has are let go of with the answer:
     /// what is left stays in its order.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "once for each value, and not inlined otherwise"
+    )]
+    #[inline(always)]
     fn take<'py>(&mut self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         loop {
             let number = self.numbers.get(self.next)?.bind(py);
