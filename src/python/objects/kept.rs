@@ -24,7 +24,7 @@ const PATIENCE: usize = 32;
 /// Of integers this small Python has objects.
 const SMALL: RangeInclusive<i64> = -5..=256;
 
-/// With the GIL held, and nothing is done within that lets go of it: no fork comes between.
+/// It is locked with the GIL held, and not for anything that lets go of it: no fork comes between.
 static IDLE: Mutex<Idle> = Mutex::new(Idle {
     drawers: Vec::new(),
     in_vain: 0,
