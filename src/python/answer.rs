@@ -353,7 +353,7 @@ fn column_lists<'py>(
 ) -> PyResult<Vec<Bound<'py, PyList>>> {
     let rows = features.rows();
     let mut columns = Vec::with_capacity(features.width());
-    let mut kept = begun.kept.or_else(|| KeptObjects::claim(py));
+    let mut maker = ObjectMaker::new(py, begun.kept.or_else(|| KeptObjects::claim(py)));
     let mut begun: Vec<_> = begun.columns.into_iter().map(Some).collect();
     for index in 0..features.width() {
         let begun = features
@@ -371,12 +371,9 @@ fn column_lists<'py>(
         if let Some(key) = features.key(index) {
             let (cells, ends) = key.cells(0..rows);
             let cells = Cells::joined(&cells, &ends);
-            let mut maker = ObjectMaker::new(py, kept);
             maker.fill(column, cells, |row, cause| failed(index, row, cause))?;
-            kept = maker.into_kept();
         }
     }
-    let mut maker = ObjectMaker::new(py, kept);
     let left: Vec<usize> = (0..features.width())
         .filter(|&index| columns[index].len() < rows)
         .collect();
