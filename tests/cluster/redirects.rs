@@ -87,3 +87,16 @@ fn a_cluster_that_is_down() {
     let topology = cluster.topology(0);
     assert_eq!(topology.shards()[2].primary, Some(cluster.address(2)));
 }
+
+#[test]
+fn a_primary_whose_place_another_node_has_taken() {
+    let mut cluster = Cluster::start(3, 0, &["--cluster-require-full-coverage", "no"]);
+    let key = b"{foo}1";
+    let slot = slot_of(key);
+    assert_eq!(cluster.primary_of(slot, 0), 2);
+    cluster.forget_itself(2);
+    wait_until("its address is no longer known", || {
+        redirect(&cluster, 0, &[b"GET", key]) == Some(Redirect::Elsewhere { slot })
+    });
+    assert_eq!(cluster.topology(0).shards()[2].primary, None);
+}

@@ -14,7 +14,7 @@ use super::{RedisServer, answer, ask, free_port};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The nodes' bus listens this far above the port of the commands.
-const BUS: u16 = 10_000;
+pub const BUS: u16 = 10_000;
 
 /// Servers that make up a cluster, ended when it is dropped.
 ///
@@ -223,6 +223,14 @@ impl Cluster {
         assert_eq!(self.text(n, parts), "OK");
     }
 
+    /// Starts the node `n` again as one that has lost what it knew, its own name with it.
+    pub fn forget_itself(&mut self, n: usize) {
+        let node = &mut self.nodes[n];
+        node.kill();
+        std::fs::remove_file(node.directory.path().join("nodes.conf")).unwrap();
+        node.restart();
+    }
+
     /// How many nodes the node `n` has shaken hands with, itself among them.
     fn peers(&self, n: usize) -> usize {
         let nodes = self.text(n, &["CLUSTER", "NODES"]);
@@ -256,12 +264,11 @@ pub fn node(arguments: &[&str]) -> RedisServer {
     panic!("no node of a cluster starts");
 }
 
-/// A port that was free a moment ago, and so was the one for the bus.
+/// A free port whose port for the bus is free as well.
 fn bus_port() -> u16 {
     loop {
         let port = free_port();
-        let bus = port.checked_add(BUS);
-        if bus.is_some_and(|bus| std::net::TcpListener::bind(("127.0.0.1", bus)).is_ok()) {
+        if std::net::TcpListener::bind(("127.0.0.1", port + BUS)).is_ok() {
             return port;
         }
     }

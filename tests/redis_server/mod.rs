@@ -12,7 +12,8 @@ pub mod sentinels;
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use _core::error::Result;
@@ -174,10 +175,23 @@ pub fn config(settings: &serde_json::Value) -> Arc<RedisConfig> {
         .node
 }
 
-/// A port that was free a moment ago.
+/// The ports that tests are given. They are below those of outgoing connections, and so are the
+/// ports of the buses, [`BUS`](cluster::BUS) above.
+const PORTS: std::ops::Range<u16> = 12_000..22_000;
+
+/// A port that nobody listens on and no other test of this process was given, so that nobody answers
+/// in the place of a server that is down.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    // Processes that run side by side begin far from each other.
+    static NEXT: LazyLock<AtomicU32> =
+        LazyLock::new(|| AtomicU32::new(std::process::id().wrapping_mul(7919)));
+    loop {
+        let place = NEXT.fetch_add(1, Ordering::Relaxed) as usize % PORTS.len();
+        let port = PORTS.start + u16::try_from(place).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A pipeline of one command.

@@ -22,9 +22,9 @@ pub enum Redirect {
         /// Where to ask.
         address: Address,
     },
-    /// The slot is elsewhere, but the server does not know by which name to call that node
-    /// (`cluster-preferred-endpoint-type hostname`, and it has none): `CLUSTER SLOTS` may tell
-    /// more.
+    /// The slot is elsewhere, but the server does not know where: by which name to call that node
+    /// (`?`, where `cluster-preferred-endpoint-type` is `hostname` and it has none), or at which
+    /// port it is (`0`, after another node was met at its address). `CLUSTER SLOTS` may tell more.
     Elsewhere {
         /// The slot of the command's key.
         slot: u16,
@@ -55,8 +55,10 @@ impl Redirect {
         let slot = parts.next()?.parse().ok().filter(|&slot| slot < SLOTS)?;
         let (host, port) = parts.next()?.rsplit_once(':')?;
         let port = port.parse().ok()?;
+        if host == "?" || port == 0 {
+            return Some(Self::Elsewhere { slot });
+        }
         let address = match host {
-            "?" => return Some(Self::Elsewhere { slot }),
             "" => same_host(from, port)?,
             host => address(host.trim_start_matches('[').trim_end_matches(']'), port)?,
         };
@@ -103,7 +105,9 @@ mod tests {
         }
         let elsewhere = Redirect::Elsewhere { slot: 0 };
         assert_eq!(parse("MOVED 0 ?:6381"), Some(elsewhere.clone()));
-        assert_eq!(parse("ASK 0 ?:0"), Some(elsewhere));
+        assert_eq!(parse("ASK 0 ?:0"), Some(elsewhere.clone()));
+        assert_eq!(parse("MOVED 0 :0"), Some(elsewhere.clone()));
+        assert_eq!(parse("MOVED 0 a:0"), Some(elsewhere));
     }
 
     #[test]
@@ -144,7 +148,6 @@ mod tests {
             "MOVED 1",
             "MOVED 1 a",
             "MOVED 1 a:",
-            "MOVED 1 a:0",
             "MOVED 1 a:65536",
             "MOVED 1 a:-1",
             "MOVED 16384 a:1",
