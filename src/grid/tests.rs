@@ -6,7 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::entity_key::{KeyColumn, KeyVersion};
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{Plan, ReadRequest, ShapeSample};
+use crate::redis::reply::ReplySink;
 use crate::value::FeastType;
 
 /// A plan that wants the features `a` and `b` of view `v`.

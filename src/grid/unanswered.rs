@@ -1,6 +1,7 @@
 //! Entities whose replies do not come, and the default values that stand in for theirs.
 
-use super::{ABSENT, Cell, Expect, GridScanner};
+use super::scanner::{Expect, GridScanner};
+use super::{ABSENT, Cell};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{GroupRows, Plan, Run, ShapeSample};
 use crate::redis::reply::is_transient;
