@@ -58,6 +58,14 @@ struct Block {
     entities: usize,
 }
 
+impl Block {
+    /// The cells of an entity.
+    fn row(self, entity: usize) -> Range<usize> {
+        let start = self.base + entity * self.width;
+        start..start + self.width
+    }
+}
+
 impl Grid {
     /// The values of one field of a key group.
     #[must_use]
@@ -129,11 +137,10 @@ impl Grid {
     /// Looks at an entity's values of some fields once. The look-ups do not wait for each other, so this
     /// brings the values into the cache several times faster than decoding them one by one does.
     pub fn warm(&self, group: usize, entity: usize, fields: Range<usize>) {
-        let block = self.blocks[group];
+        let row = self.blocks[group].row(entity);
         let (bytes, unpacked) = (self.buffer.filled(), self.unpacked.filled());
-        let row = block.base + entity * block.width;
         let mut seen = 0;
-        for cell in &self.cells[row + fields.start..row + fields.end] {
+        for cell in &self.cells[row][fields] {
             let bytes = if cell.len & UNPACKED == 0 {
                 bytes
             } else {

@@ -79,11 +79,9 @@ impl GridScanner {
 
     /// Takes the cells of the current row from a dumped hash, the bytes `payload` of the reply; false
     /// if that is something that is not read here, and the row has no cells then.
-    pub(super) fn scan_dump(&mut self, payload: Range<usize>) -> bool {
+    fn scan_dump(&mut self, payload: Range<usize>) -> bool {
         let run = self.runs[self.run];
-        let block = self.grid.blocks[run.group];
-        let start = block.base + (run.first + self.entity) * block.width;
-        let row = start..start + block.width;
+        let row = self.grid.blocks[run.group].row(run.first + self.entity);
         let found = self.fill_row(row.clone(), payload, run.group);
         if let Some(sample) = found {
             self.samples[run.group].add(&sample);

@@ -45,9 +45,8 @@ impl GridScanner {
     ) -> Result<bool> {
         let run = self.runs[self.run];
         let fields = &self.plan.groups()[run.group].fields;
-        let block = self.grid.blocks[run.group];
-        let row = block.base + (run.first + self.entity) * block.width;
-        let cells = &mut self.grid.cells[row..row + block.width];
+        let row = self.grid.blocks[run.group].row(run.first + self.entity);
+        let cells = &mut self.grid.cells[row];
         let sample = &mut self.samples[run.group];
         let bytes = self.grid.buffer.filled();
         let mut at = self.at;

@@ -282,8 +282,7 @@ impl GridScanner {
     fn scan_values(&mut self, mut field: usize) -> Result<bool> {
         let run = self.runs[self.run];
         let block = self.grid.blocks[run.group];
-        let row = block.base + (run.first + self.entity) * block.width;
-        let cells = &mut self.grid.cells[row..row + block.width];
+        let cells = &mut self.grid.cells[block.row(run.first + self.entity)];
         let bytes = self.grid.buffer.filled();
         while field < block.width {
             let Some(value) = reply::bulk(bytes, self.at)? else {

@@ -143,8 +143,7 @@ impl GridScanner {
             if rows[group].len() < block.width {
                 rows[group] = self.default_row(group, block.width)?;
             }
-            let start = block.base + entity * block.width;
-            self.grid.cells[start..start + block.width].copy_from_slice(&rows[group]);
+            self.grid.cells[block.row(entity)].copy_from_slice(&rows[group]);
         }
         Ok(())
     }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::listpack::*;
 use super::*;
 use crate::entity_key::KeyVersion;
+use crate::grid::listpack::{HASH_LISTPACK, TAIL_BYTES};
 use crate::grid::tests::feed;
-use crate::plan::{Plan, ReadRequest, Retrieval, Run, feature_field};
+use crate::plan::{Plan, ReadRequest, feature_field};
 use crate::redis::reply::ReplySink;
 use crate::value::FeastType;
 
